@@ -1,0 +1,47 @@
+# make run    the first verdict: installs what is missing, builds, runs the quickstart
+# make test   everything that has to hold: installs what the tests need, lints, tests
+# make bench  the figures of docs/performance.md
+# make build  bin/outlive and nothing else
+
+export PATH := $(PATH):/usr/local/go/bin:/usr/local/sbin:/usr/sbin:/sbin
+GO ?= go
+LINT = $(GO) tool -modfile=.ci/tools.mod golangci-lint
+
+.PHONY: run build test lint unit race catalogue bench generate
+
+run:
+	@.ci/install run
+	@$(MAKE) --no-print-directory build
+	@bin/outlive run quickstart
+
+build:
+	@CGO_ENABLED=0 $(GO) build -trimpath -o bin/outlive ./cmd/outlive
+
+test:
+	.ci/install test
+	$(MAKE) --no-print-directory build lint unit race catalogue
+
+lint:
+	$(GO) vet ./...
+	$(LINT) run
+	ruby -c Vagrantfile
+
+# A machine that has what a test needs must run it: OUTLIVE_NO_SKIP turns every
+# skip into a failure.
+unit:
+	OUTLIVE_NO_SKIP=1 CGO_ENABLED=0 $(GO) test -timeout 20m ./...
+
+# The packages that do several things at once, under the race detector.
+race:
+	OUTLIVE_NO_SKIP=1 CGO_ENABLED=1 $(GO) test -race -timeout 20m ./lab/... ./nat/... ./probes/...
+
+# Every scenario of the catalogue, several at a time, as the user who calls.
+catalogue: build
+	rm -rf outlive-results/catalogue
+	bin/outlive run --parallel 4 --out outlive-results/catalogue catalogue
+
+bench:
+	bench/run
+
+generate:
+	$(GO) generate ./...
