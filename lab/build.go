@@ -1,0 +1,205 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"sync"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"outlive/lab/netns"
+)
+
+// build makes what plan has laid out.
+func (t *Topology) build(ctx context.Context) error {
+	if err := bootAll(ctx, t.hosts); err != nil {
+		return err
+	}
+	if err := t.Server().addLoopbackAddr(serverAddr); err != nil {
+		return err
+	}
+	for _, p := range t.points {
+		if p.bridge {
+			if err := p.addBridge(); err != nil {
+				return err
+			}
+		}
+	}
+	for _, w := range t.wires {
+		if ctx.Err() != nil {
+			return fmt.Errorf("building the topology: %w", context.Cause(ctx))
+		}
+		if err := w.lay(); err != nil {
+			return err
+		}
+	}
+	return finish(ctx, t.points, t.wires)
+}
+
+// bootWorkers is how many hosts are booted at once. Making a namespace is the one
+// step that the kernel does not do one at a time.
+const bootWorkers = 2
+
+func bootAll(ctx context.Context, hosts []*Host) error {
+	next := make(chan *Host, len(hosts))
+	for _, h := range hosts {
+		next <- h
+	}
+	close(next)
+	errs := make([]error, bootWorkers)
+	var wg sync.WaitGroup
+	for worker := range bootWorkers {
+		wg.Go(func() {
+			for h := range next {
+				if errs[worker] = h.boot(ctx); errs[worker] != nil {
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	// The others are most likely the same mistake.
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// finish gives interfaces that exist their addresses, routes and neighbours, turns
+// their offloads off and waits until their wires carry packets.
+func finish(ctx context.Context, interfaces []*Interface, wires []*wire) error {
+	for _, i := range interfaces {
+		if err := i.configure(); err != nil {
+			return err
+		}
+	}
+	for _, i := range interfaces {
+		if err := i.offloadsOff(); err != nil {
+			return err
+		}
+	}
+	for _, w := range wires {
+		if err := w.awaitUp(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// boot makes the host's namespace and sets what must be set before it has interfaces.
+func (h *Host) boot(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("building host %s: %w", h.Name, context.Cause(ctx))
+	}
+	ns, err := netns.New()
+	if err != nil {
+		return fmt.Errorf("building host %s: %w", h.Name, err)
+	}
+	h.NS = ns
+	err = ns.Do(func() error {
+		if err := ns.SetSysctls(h.sysctls()); err != nil {
+			return err
+		}
+		for _, s := range optionalSysctls {
+			if err := ns.SetSysctl(s.key, s.value); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("building host %s: %w", h.Name, err)
+	}
+	return nil
+}
+
+// sysctls states what a new namespace copies from the machine and what a router or
+// host of the lab needs.
+func (h *Host) sysctls() map[string]string {
+	s := map[string]string{
+		"net.ipv4.ip_forward":             "0",
+		"net.ipv4.conf.all.rp_filter":     "0",
+		"net.ipv4.conf.default.rp_filter": "0",
+	}
+	switch h.Role {
+	case RoleNAT:
+		s["net.ipv4.ip_forward"] = "1"
+		s["net.ipv4.conf.all.send_redirects"] = "0"
+		s["net.ipv4.conf.default.send_redirects"] = "0"
+	case RoleServer:
+		// Servers run as an ordinary user and want ports such as 443.
+		s["net.ipv4.ip_unprivileged_port_start"] = "0"
+	}
+	return s
+}
+
+// optionalSysctls exist only where the kernel or a loaded module brings them.
+var optionalSysctls = []struct{ key, value string }{
+	// "all" sets the default for new interfaces too.
+	{"net.ipv6.conf.all.disable_ipv6", "1"},
+	// With br_netfilter loaded (by Docker, say) the rules would see bridged packets twice.
+	{"net.bridge.bridge-nf-call-iptables", "0"},
+}
+
+// loopbackIndex is the number of "lo" in every namespace (LOOPBACK_IFINDEX in net/flow.h).
+const loopbackIndex = 1
+
+func (h *Host) addLoopbackAddr(addr netip.Addr) error {
+	lo := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: "lo", Index: loopbackIndex}}
+	if err := h.NS.Netlink().AddrAdd(lo, netlinkAddr(netip.PrefixFrom(addr, addr.BitLen()))); err != nil {
+		return fmt.Errorf("giving host %s the address %s: %w", h.Name, addr, err)
+	}
+	return nil
+}
+
+// configure gives an interface that exists its address, routes and neighbours.
+func (i *Interface) configure() error {
+	nl, link := i.Host.NS.Netlink(), i.link()
+	if err := nl.AddrAdd(link, netlinkAddr(i.Addr)); err != nil {
+		return i.failed("giving it the address "+i.Addr.String(), err)
+	}
+	if i.gateway.IsValid() {
+		route := &netlink.Route{LinkIndex: i.Index, Gw: i.gateway.AsSlice(), Priority: i.metric}
+		if err := nl.RouteAdd(route); err != nil {
+			return i.failed("adding a default route by "+i.gateway.String(), err)
+		}
+	}
+	return i.setNeighbours()
+}
+
+// setNeighbours enters the neighbours; it may be called again after the kernel has
+// flushed them, which it does when an interface goes down.
+func (i *Interface) setNeighbours() error {
+	for _, n := range i.neighbours {
+		err := i.Host.NS.Netlink().NeighSet(&netlink.Neigh{
+			LinkIndex: i.Index, Family: unix.AF_INET, State: netlink.NUD_PERMANENT,
+			IP: n.addr.AsSlice(), HardwareAddr: n.mac,
+		})
+		if err != nil {
+			return i.failed("entering its neighbour "+n.addr.String(), err)
+		}
+	}
+	return nil
+}
+
+// link is what the netlink package wants to see of an interface.
+func (i *Interface) link() netlink.Link {
+	return &netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: i.Name, Index: i.Index}}
+}
+
+// failed says what went wrong with which interface.
+func (i *Interface) failed(doing string, err error) error {
+	return fmt.Errorf("interface %s of host %s: %s: %w", i.Name, i.Host.Name, doing, err)
+}
+
+func netlinkAddr(p netip.Prefix) *netlink.Addr {
+	bits := p.Addr().BitLen()
+	return &netlink.Addr{IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), bits)}}
+}

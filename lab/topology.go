@@ -1,0 +1,121 @@
+// Package lab builds the network that a scenario runs in: hosts, uplinks, links,
+// addresses, routes. A NAT is just a router here; package nat makes it forget.
+//
+//	phone ── cell ──────────── lan0 [NAT cell] wan0 ── cell [server]
+//	10.64.0.2        10.64.0.1             203.0.113.2 203.0.113.1, 198.51.100.1
+//
+// The network is silent: there is no IPv6, no ARP, no spanning tree, and every
+// packet on it was caused by a program. No interface has offloads, so that what
+// is captured is what would be on a wire. Every address exists only in the lab's
+// own namespaces and cannot clash with anything outside.
+package lab
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"sync"
+)
+
+// TopologySpec is the network that is asked for.
+type TopologySpec struct {
+	// Uplinks are the access networks, at most MaxUplinks.
+	Uplinks []UplinkSpec
+	// Devices are the devices, at most MaxDevices on one uplink.
+	Devices []DeviceSpec
+}
+
+// UplinkSpec is one access network: the NATs between its devices and the server.
+type UplinkSpec struct {
+	// Name is at most MaxNameLength bytes of letters, digits, "-", "_" and ".",
+	// because interfaces are called after it.
+	Name string
+	// NATs are the names of its NAT hosts, device side first; there is at least
+	// one and at most MaxNATs.
+	NATs []string
+}
+
+// DeviceSpec is one device.
+type DeviceSpec struct {
+	Name string
+	// Uplinks are the names of those that it is attached to. Its packets take the
+	// first one; the default routes of the others have higher metrics.
+	Uplinks []string
+}
+
+// Topology is a network that runs. Its methods may be called from several
+// goroutines at once.
+type Topology struct {
+	hosts   []*Host
+	byName  map[string]*Host
+	points  []*Interface
+	byPoint map[string]*Interface
+	wires   []*wire
+
+	mu     sync.Mutex // guards what follows, and changes of the network
+	extra  []*Host    // of probes and twins
+	probes int        // how many there have been
+	pulled map[string]bool
+}
+
+// Build makes the network. It takes a few milliseconds and about one more for
+// each device. When it returns, every link carries packets. The error says which
+// part could not be made, and is a *feature.Unsupported where the machine lacks
+// what it takes.
+func Build(ctx context.Context, spec TopologySpec) (*Topology, error) {
+	t, err := plan(spec)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.build(ctx); err != nil {
+		t.Close()
+		return nil, err
+	}
+	return t, nil
+}
+
+// Close lets go of every namespace. The kernel then takes the network apart by
+// itself, some tens of milliseconds later, unless a process still runs in it.
+// Closing twice is no error.
+func (t *Topology) Close() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var errs []error
+	for _, h := range slices.Concat(t.hosts, t.extra) {
+		if h.NS != nil {
+			errs = append(errs, h.NS.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Hosts are all hosts of the scenario: devices, then NATs by uplink from the
+// device side, then the server. Those of probes are not among them.
+func (t *Topology) Hosts() []*Host { return slices.Clone(t.hosts) }
+
+// Host gives the host of that name, or nil.
+func (t *Topology) Host(name string) *Host { return t.byName[name] }
+
+// Server gives the server's host.
+func (t *Topology) Server() *Host { return t.byName[ServerName] }
+
+// ServerAddr is the address at which the server is reached, by whichever uplink.
+func (t *Topology) ServerAddr() netip.Addr { return serverAddr }
+
+// Points are the interfaces of all hosts, in the order of Hosts: everywhere a
+// packet can be captured.
+func (t *Topology) Points() []*Interface { return slices.Clone(t.points) }
+
+// Interface gives the interface at a point ("phone:cell", "cell:lan",
+// "server:cell"), or nil.
+func (t *Topology) Interface(point string) *Interface { return t.byPoint[point] }
+
+// DeviceAddr gives the address of a device on one of its uplinks. It is invalid
+// (the zero Addr) if the device is not attached to it.
+func (t *Topology) DeviceAddr(device, uplink string) netip.Addr {
+	if i := t.byPoint[device+":"+uplink]; i != nil && i.Side == SideDevice {
+		return i.Addr.Addr()
+	}
+	return netip.Addr{}
+}
