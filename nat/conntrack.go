@@ -1,0 +1,195 @@
+package nat
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"github.com/ti-mo/conntrack"
+	"github.com/ti-mo/netfilter"
+	"golang.org/x/sys/unix"
+
+	"outlive/lab/feature"
+	"outlive/lab/netns"
+	"outlive/lab/units"
+)
+
+// Mappings gives the entries of the table that translate a scenario's TCP and UDP
+// connections. Those of the self-check are left out, as are expired ones.
+func (n *NAT) Mappings() ([]Mapping, error) {
+	flows, err := n.table.dump()
+	if err != nil {
+		return nil, fmt.Errorf("listing the mappings of NAT %s: %w", n.host.Name, err)
+	}
+	var mappings []Mapping
+	for _, f := range flows {
+		if m, ok := mappingOf(f); ok {
+			mappings = append(mappings, m)
+		}
+	}
+	return mappings, nil
+}
+
+// Flush deletes every entry of the table, those of the self-check too, as a
+// restart of the NAT does.
+func (n *NAT) Flush() error {
+	n.touch()
+	defer n.touch()
+	if err := n.table.conn.Flush(); err != nil {
+		return fmt.Errorf("flushing the mappings of NAT %s: %w", n.host.Name, err)
+	}
+	return nil
+}
+
+// Expire deletes the mappings for which match holds and says how many it deleted.
+// It sees the mappings that Mappings gives. To both sides the effect is that of an expiry.
+func (n *NAT) Expire(match func(Mapping) bool) (int, error) {
+	n.touch()
+	defer n.touch()
+	flows, err := n.table.dump()
+	if err != nil {
+		return 0, fmt.Errorf("listing the mappings of NAT %s: %w", n.host.Name, err)
+	}
+	deleted := 0
+	for _, f := range flows {
+		m, ok := mappingOf(f)
+		if !ok || !match(m) {
+			continue
+		}
+		gone, err := n.table.remove(f)
+		if err != nil {
+			return deleted, fmt.Errorf("deleting mapping %s of NAT %s: %w", m.WAN, n.host.Name, err)
+		}
+		if gone {
+			deleted++
+		}
+	}
+	return deleted, nil
+}
+
+// touch notes that the lab is deleting mappings: before, so that no one takes a
+// mapping that is about to go for a stable one, and after.
+func (n *NAT) touch() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.touches++
+	n.touched = time.Now()
+}
+
+// touchCount changes whenever the lab deletes mappings.
+func (n *NAT) touchCount() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.touches
+}
+
+func (n *NAT) touchedAfter(t time.Time) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.touched.After(t)
+}
+
+// table is a way to ask the conntrack of one namespace.
+type table struct {
+	*asker
+	conn *conntrack.Conn
+}
+
+func openTable(ns *netns.NS) (*table, error) {
+	t := &table{}
+	err := ns.Do(func() (err error) {
+		t.conn, err = conntrack.Dial(nil)
+		return err
+	})
+	if err != nil {
+		return nil, noConntrack(err)
+	}
+	if t.asker, err = openAsker(ns); err != nil {
+		t.conn.Close()
+		return nil, noConntrack(err)
+	}
+	// Any request makes the kernel load what it needs; this one finds nothing.
+	nothing := conntrack.NewFlow(unix.IPPROTO_TCP, 0, netip.IPv4Unspecified(), netip.IPv4Unspecified(), 1, 1, 0, 0)
+	if _, _, err := t.get(nothing.TupleOrig); err != nil {
+		t.close()
+		return nil, noConntrack(err)
+	}
+	return t, nil
+}
+
+func (t *table) close() error { return errors.Join(t.conn.Close(), t.asker.close()) }
+
+func (t *table) dump() ([]conntrack.Flow, error) { return t.conn.Dump(nil) }
+
+// openEvents opens a socket that receives every change of the namespace's table.
+func openEvents(ns *netns.NS) (*netlink.Conn, error) {
+	var conn *netlink.Conn
+	err := ns.Do(func() (err error) {
+		conn, err = netlink.Dial(unix.NETLINK_NETFILTER, nil)
+		return err
+	})
+	if err != nil {
+		return nil, noConntrack(err)
+	}
+	// As large as the machine allows: where it allows less, events may be lost
+	// and are then made good by a dump.
+	if err := conn.SetReadBuffer(8 << 20); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("enlarging the buffer for mapping events: %w", err)
+	}
+	for _, group := range []netfilter.NetlinkGroup{netfilter.GroupCTNew, netfilter.GroupCTUpdate, netfilter.GroupCTDestroy} {
+		if err := conn.JoinGroup(uint32(group)); err != nil {
+			conn.Close()
+			return nil, fmt.Errorf("subscribing to mapping events: %w", err)
+		}
+	}
+	return conn, nil
+}
+
+func noConntrack(err error) error {
+	return &feature.Unsupported{
+		Feature: "connection tracking in a network namespace",
+		Needs:   "the kernel's nf_conntrack and nf_conntrack_netlink (CONFIG_NF_CONNTRACK, CONFIG_NF_CT_NETLINK) and CAP_NET_ADMIN in the sandbox",
+		Remedy:  "load them: sudo modprobe -a nf_conntrack nf_conntrack_netlink",
+		Err:     err,
+	}
+}
+
+// tcpStates are the kernel's names of its TCP states (enum tcp_conntrack).
+var tcpStates = [...]string{
+	"NONE", "SYN_SENT", "SYN_RECV", "ESTABLISHED", "FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "TIME_WAIT", "CLOSE", "SYN_SENT2",
+}
+
+// mappingOf reads an entry as a mapping of the scenario. It is none if it
+// translates nothing, is neither TCP nor UDP, or belongs to the self-check.
+func mappingOf(f conntrack.Flow) (Mapping, bool) {
+	m := Mapping{
+		ID:     f.ID,
+		LAN:    netip.AddrPortFrom(f.TupleOrig.IP.SourceAddress, f.TupleOrig.Proto.SourcePort),
+		Remote: netip.AddrPortFrom(f.TupleOrig.IP.DestinationAddress, f.TupleOrig.Proto.DestinationPort),
+		WAN:    netip.AddrPortFrom(f.TupleReply.IP.DestinationAddress, f.TupleReply.Proto.DestinationPort),
+		Left:   units.Seconds(time.Duration(f.Timeout) * time.Second),
+	}
+	switch f.TupleOrig.Proto.Protocol {
+	case unix.IPPROTO_TCP:
+		m.Protocol = "tcp"
+		if f.ProtoInfo.TCP != nil && int(f.ProtoInfo.TCP.State) < len(tcpStates) {
+			m.State = tcpStates[f.ProtoInfo.TCP.State]
+		}
+	case unix.IPPROTO_UDP:
+		m.Protocol = "udp"
+	default:
+		return Mapping{}, false
+	}
+	if m.LAN.Addr() == m.WAN.Addr() || isProbe(m.LAN.Addr()) {
+		return Mapping{}, false
+	}
+	return m, true
+}
+
+// probeNetwork is where the LAN hosts of lab.Probe have their addresses.
+var probeNetwork = netip.MustParsePrefix("10.255.0.0/16")
+
+func isProbe(a netip.Addr) bool { return probeNetwork.Contains(a) }

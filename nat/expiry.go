@@ -1,0 +1,198 @@
+package nat
+
+import (
+	"container/heap"
+	"context"
+	"time"
+
+	"github.com/ti-mo/conntrack"
+)
+
+const (
+	// tick is the coarsest clock by which a kernel expires entries: HZ=100.
+	tick = 10 * time.Millisecond
+	// eventDelay is how long an event may have waited before it was read.
+	eventDelay = 250 * time.Millisecond
+	// scanLead is how long before the earliest possible expiry its phase is sought:
+	// conntrack tells the time that is left in whole seconds, rounded down, so
+	// looking while that falls from 1 to 0 shows the fraction.
+	scanLead = time.Second + 100*time.Millisecond
+	// scanStep is how finely.
+	scanStep = 50 * time.Millisecond
+	// lastStep is the distance of looks at an entry that may expire any moment.
+	lastStep = 4 * time.Millisecond
+	// grace is how long the event of a deletion may take after a look found nothing.
+	grace = 200 * time.Millisecond
+)
+
+// watcher knows the mappings of one NAT and when each is to be looked at.
+type watcher struct {
+	nat     *NAT
+	look    *table
+	report  func(MappingEvent)
+	entries map[uint32]*entry
+	due     schedule
+	// resynced is when the table was last listed because events were lost.
+	resynced time.Time
+}
+
+func newWatcher(n *NAT, look *table, report func(MappingEvent)) *watcher {
+	return &watcher{nat: n, look: look, report: report, entries: map[uint32]*entry{}}
+}
+
+// minimum is the shortest timeout that the kernel can give the mapping without
+// telling: within one TCP state it also uses those for unacknowledged data, for
+// repeated retransmissions and for a reset that it does not trust.
+func (w *watcher) minimum(m Mapping) time.Duration {
+	t := w.nat.profile.Timeouts
+	if m.Protocol == "udp" {
+		return min(t.UDP, t.UDPStream).D()
+	}
+	shortest := min(t.TCPUnacknowledged, t.TCPMaxRetrans, t.TCPClose)
+	if own := t.ofState(m.State); own > 0 {
+		shortest = min(shortest, own)
+	}
+	return shortest.D()
+}
+
+// entry is what is known of one mapping.
+type entry struct {
+	mapping Mapping
+	flow    conntrack.Flow
+	// seen is when the kernel last had it. It cannot have expired before safe. If
+	// nothing has refreshed it since it was seen, it expires between earliest and latest.
+	seen, safe, earliest, latest time.Time
+	// minimum is the shortest timeout that a packet can give it, and rough says that
+	// what is known comes from an event.
+	minimum time.Duration
+	rough   bool
+	// missed is when a look did not find it any more; its event is awaited.
+	missed time.Time
+	// next is when to look at it, index its place in the schedule.
+	next  time.Time
+	index int
+}
+
+// learn takes in what the kernel said of the mapping at an instant: in answer to
+// a look, or in an event, which may have been waiting for a while.
+func (e *entry) learn(at time.Time, m Mapping, minimum time.Duration, event bool) {
+	slack := tick
+	if event {
+		slack = eventDelay
+	}
+	earliest, latest := at.Add(m.Left.D()-slack), at.Add(m.Left.D()+time.Second)
+	if !event && !e.rough && !earliest.After(e.latest) && !latest.Before(e.earliest) {
+		// The same expiry as before: both statements hold.
+		if e.earliest.After(earliest) {
+			earliest = e.earliest
+		}
+		if e.latest.Before(latest) {
+			latest = e.latest
+		}
+	}
+	if earliest.Before(at) {
+		// It is still there, and the rest was rounded down.
+		earliest = at
+	}
+	if latest.Before(earliest) {
+		latest = earliest.Add(tick)
+	}
+	e.mapping, e.seen, e.earliest, e.latest = m, at, earliest, latest
+	e.minimum, e.rough, e.missed = minimum, event, time.Time{}
+	// A packet right after this may have given it the shortest of all timeouts.
+	e.safe = earliest
+	if soonest := at.Add(minimum - slack); soonest.Before(earliest) && soonest.After(at) {
+		e.safe = soonest
+	}
+	e.plan(at, m.Left.D() >= time.Second)
+}
+
+// plan sets the time of the next look. wholeSeconds says that the kernel still
+// reports at least one second left.
+func (e *entry) plan(now time.Time, wholeSeconds bool) {
+	switch {
+	case e.earliest.Sub(now) > scanLead:
+		e.next = e.earliest.Add(-scanLead)
+	case wholeSeconds && e.latest.Sub(e.earliest) > 2*scanStep:
+		e.next = now.Add(scanStep)
+	case now.Before(e.earliest):
+		e.next = e.earliest
+	default:
+		e.next = now.Add(lastStep)
+	}
+	if e.safe.Before(e.next) && e.safe.After(now) {
+		e.next = e.safe
+	}
+}
+
+// lookDue looks at every mapping whose time has come.
+func (w *watcher) lookDue(ctx context.Context) error {
+	for ctx.Err() == nil {
+		next, ok := w.due.next()
+		if !ok || time.Until(next) > 0 {
+			return nil
+		}
+		if err := w.lookAt(w.due.entries[0]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *watcher) lookAt(e *entry) error {
+	got, ok, err := w.look.get(e.flow.TupleOrig)
+	now := time.Now()
+	if err != nil {
+		return err
+	}
+	if ok && got.ID == e.mapping.ID {
+		if m, ok := mappingOf(got); ok {
+			e.learn(now, m, w.minimum(m), false)
+			w.due.fix(e)
+			return nil
+		}
+	}
+	if e.missed.IsZero() {
+		// The event of its end is on the way and knows the cause: this very look
+		// has evicted it if it had expired.
+		e.missed = now
+		e.next = now.Add(grace)
+		w.due.fix(e)
+		return nil
+	}
+	w.finish(e, e.missed, w.causeUnseen(e, e.missed), true)
+	return nil
+}
+
+// schedule is a heap of entries by the time of their next look.
+type schedule struct{ entries []*entry }
+
+func (s *schedule) next() (time.Time, bool) {
+	if len(s.entries) == 0 {
+		return time.Time{}, false
+	}
+	return s.entries[0].next, true
+}
+
+func (s *schedule) push(e *entry)   { heap.Push(s, e) }
+func (s *schedule) fix(e *entry)    { heap.Fix(s, e.index) }
+func (s *schedule) remove(e *entry) { heap.Remove(s, e.index) }
+
+// Len, Less, Swap, Push and Pop are for container/heap.
+func (s *schedule) Len() int           { return len(s.entries) }
+func (s *schedule) Less(i, j int) bool { return s.entries[i].next.Before(s.entries[j].next) }
+func (s *schedule) Swap(i, j int) {
+	s.entries[i], s.entries[j] = s.entries[j], s.entries[i]
+	s.entries[i].index, s.entries[j].index = i, j
+}
+func (s *schedule) Push(x any) {
+	e := x.(*entry)
+	e.index = len(s.entries)
+	s.entries = append(s.entries, e)
+}
+func (s *schedule) Pop() any {
+	last := len(s.entries) - 1
+	e := s.entries[last]
+	s.entries = s.entries[:last]
+	return e
+}

@@ -1,0 +1,327 @@
+package nat
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"outlive/lab/labtest"
+	"outlive/lab/units"
+)
+
+// A NAT as it was installed passes its check, whether its own timeout is proven or
+// a twin's.
+//
+//	phone ── cell ── server
+//	          ├ lan9 ── probe (LAN)        cell/twin ┬ lan9 ── probe (LAN)
+//	          └ wan9 ── probe (WAN)                  └ wan9 ── probe (WAN)
+func TestSelfCheckPasses(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		for _, late := range combinations() {
+			for _, mode := range []struct {
+				name    string
+				timeout time.Duration
+				window  time.Duration
+				proven  time.Duration
+			}{
+				{"direct", 1 * time.Second, time.Minute, time.Second},
+				{"twin", 300 * time.Second, 0, twinTimeout},
+			} {
+				t.Run(mode.name+"/"+string(late.LAN)+"-"+string(late.WAN), func(t *testing.T) {
+					t.Parallel()
+					l := build(t, profile(mode.timeout, late.LAN, late.WAN))
+					r := SelfCheck(within(t, time.Minute), l.Topology, l.NAT, mode.window)
+					t.Logf("proven %.3f: last alive %.3f, first dead %.3f, took %.2f s, %d rounds",
+						r.Proven.D().Seconds(), r.LastAlive.D().Seconds(), r.FirstDead.D().Seconds(), r.Took.D().Seconds(), r.Rounds)
+					want := CheckResult{
+						NAT: "cell", OK: true, Twin: mode.name == "twin", Want: late, Seen: late,
+						Timeout: units.Seconds(mode.timeout), Proven: units.Seconds(mode.proven),
+						At: r.At, Took: r.Took, LastAlive: r.LastAlive, FirstDead: r.FirstDead, Rounds: r.Rounds,
+					}
+					if diff := cmp.Diff(want, r); diff != "" {
+						t.Fatalf("the check (-want +got):\n%s", diff)
+					}
+					if r.LastAlive.D() <= mode.proven-time.Second || r.LastAlive.D() >= mode.proven ||
+						r.FirstDead.D() <= mode.proven || r.FirstDead.D() >= mode.proven+time.Second {
+						t.Errorf("last alive after %s, first dead after %s: that does not tell %s from its neighbours",
+							r.LastAlive.D(), r.FirstDead.D(), mode.proven)
+					}
+				})
+			}
+		}
+	})
+}
+
+// A NAT that was tampered with never passes, and the check says in words what it
+// does and what is set otherwise.
+func TestSelfCheckSabotage(t *testing.T) {
+	const established = "net.netfilter.nf_conntrack_tcp_timeout_established"
+	sysctl := func(key, value string) func(*testing.T, *natLab) {
+		return func(t *testing.T, l *natLab) {
+			if err := l.host.NS.SetSysctl(key, value); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	rule := func(args string) func(*testing.T, *natLab) {
+		return func(t *testing.T, l *natLab) { l.iptables(t, strings.Fields(args)...) }
+	}
+	for _, c := range []struct {
+		name    string
+		late    Late
+		do      func(*testing.T, *natLab)
+		seen    Late
+		direct  []string
+		twin    []string
+		notTwin bool // the twin's timeout is another
+	}{
+		{
+			name: "timeout back to the kernel's",
+			late: Late{LANDrop, WANDrop}, do: sysctl(established, "432000"),
+			direct: []string{
+				"nf_conntrack_tcp_timeout_established is 432000, asked for was 2",
+				"left; asked for was a timeout of 2s",
+				"a connection still had its mapping after 2.",
+			},
+			twin: []string{
+				"nf_conntrack_tcp_timeout_established is 432000, asked for was 300",
+				"left; asked for was a timeout of 5m",
+			},
+		},
+		{
+			name: "timeout a second too long",
+			late: Late{LANDrop, WANDrop}, do: sysctl(established, "3"), notTwin: true,
+			direct: []string{
+				"nf_conntrack_tcp_timeout_established is 3, asked for was 2",
+				"a connection still had its mapping after 2.",
+			},
+		},
+		{
+			name: "timeout a second too short",
+			late: Late{LANDrop, WANDrop}, do: sysctl(established, "1"), notTwin: true,
+			direct: []string{
+				"nf_conntrack_tcp_timeout_established is 1, asked for was 2",
+				"a packet from the LAN side did not pass after 1.",
+				"a packet from the WAN side did not pass after 1.",
+			},
+		},
+		{
+			name: "a timeout that the profile did not set",
+			late: Late{LANDrop, WANDrop}, do: sysctl("net.netfilter.nf_conntrack_tcp_timeout_unacknowledged", "7"),
+			seen:   Late{LANDrop, WANDrop},
+			direct: []string{"nf_conntrack_tcp_timeout_unacknowledged is 7, asked for was 300"},
+		},
+		{
+			name: "INVALID let through", late: Late{LANDrop, WANDrop},
+			do:   rule("-D FORWARD -m conntrack --ctstate INVALID -j DROP"),
+			seen: Late{lanLeak, WANDrop},
+			direct: []string{
+				`the rule "-t filter -A FORWARD -m conntrack --ctstate INVALID -j DROP" is missing`,
+				"a late packet from the LAN side left on the WAN side with its private address 10.255.0.2",
+				"a late FIN from the LAN side left on the WAN side with its private address 10.255.0.2",
+			},
+		},
+		{
+			name: "INVALID let through by a NAT that revives", late: Late{LANRevive, WANDrop},
+			do:     rule("-D FORWARD -m conntrack --ctstate INVALID -j DROP"),
+			seen:   Late{lanLeak, WANDrop},
+			direct: []string{"a late FIN from the LAN side left on the WAN side with its private address 10.255.0.2"},
+		},
+		{
+			name: "everything let through first", late: Late{LANReset, WANDrop},
+			do:   rule("-I FORWARD -j ACCEPT"),
+			seen: Late{lanLeak, WANDrop},
+			direct: []string{
+				`the rule "-t filter -A FORWARD -j ACCEPT" was not asked for`,
+				"a late packet from the LAN side left on the WAN side with its private address 10.255.0.2",
+			},
+		},
+		{
+			name: "reset to the LAN side forgotten", late: Late{LANReset, WANDrop},
+			do:   rule("-D FORWARD -i lan+ -p tcp -m conntrack --ctstate INVALID -j REJECT --reject-with tcp-reset"),
+			seen: Late{LANDrop, WANDrop},
+			direct: []string{
+				"is missing",
+				"a late packet from the LAN side: asked for was reset, seen was drop",
+				"a late FIN from the LAN side: expected was reset, seen was drop",
+			},
+		},
+		{
+			name: "INPUT open", late: Late{LANDrop, WANDrop},
+			do:   rule("-D INPUT -i wan+ -j DROP"),
+			seen: Late{LANDrop, WANReset},
+			direct: []string{
+				`the rule "-t filter -A INPUT -i wan+ -j DROP" is missing`,
+				"a late packet from the WAN side: asked for was drop, seen was reset",
+			},
+		},
+		{
+			name: "INPUT silent", late: Late{LANDrop, WANReset},
+			do:   rule("-D INPUT -i wan+ -p tcp -j REJECT --reject-with tcp-reset"),
+			seen: Late{LANDrop, WANDrop},
+			direct: []string{
+				"is missing",
+				"a late packet from the WAN side: asked for was reset, seen was drop",
+			},
+		},
+		{
+			name: "tcp_loose on", late: Late{LANDrop, WANDrop},
+			do:   sysctl("net.netfilter.nf_conntrack_tcp_loose", "1"),
+			seen: Late{LANRevive, WANDrop},
+			direct: []string{
+				"nf_conntrack_tcp_loose is 1, asked for was 0",
+				"a late packet from the LAN side: asked for was drop, seen was revive",
+			},
+		},
+		{
+			name: "tcp_loose off", late: Late{LANRevive, WANReset},
+			do:   sysctl("net.netfilter.nf_conntrack_tcp_loose", "0"),
+			seen: Late{LANDrop, WANReset},
+			direct: []string{
+				"nf_conntrack_tcp_loose is 0, asked for was 1",
+				"a late packet from the LAN side: asked for was revive, seen was drop",
+			},
+		},
+		{
+			name: "ports not random", late: Late{LANRemap, WANDrop},
+			do:   rule("-t nat -R POSTROUTING 1 -o wan+ -j MASQUERADE"),
+			seen: Late{LANRevive, WANDrop},
+			direct: []string{
+				`the rule "-t nat -A POSTROUTING -o wan+ -j MASQUERADE --random-fully" is missing`,
+				`the rule "-t nat -A POSTROUTING -o wan+ -j MASQUERADE" was not asked for`,
+				"a late packet from the LAN side: asked for was remap, but it passed with the same port as before",
+			},
+		},
+		{
+			name: "no translation", late: Late{LANDrop, WANDrop},
+			do:     rule("-t nat -F POSTROUTING"),
+			direct: []string{`the rule "-t nat -A POSTROUTING -o wan+ -j MASQUERADE" is missing`, "a new connection left on the WAN side with the address 10.255.0.2, not the NAT's 198.18.0.2"},
+		},
+		{
+			name: "nothing forwarded", late: Late{LANDrop, WANDrop},
+			do:     rule("-I FORWARD -j DROP"),
+			direct: []string{`the rule "-t filter -A FORWARD -j DROP" was not asked for`, "the SYN of a new connection did not arrive at the WAN side within 2s"},
+		},
+	} {
+		for _, mode := range []string{"direct", "twin"} {
+			if mode == "twin" && c.notTwin {
+				continue
+			}
+			t.Run(c.name+"/"+mode, func(t *testing.T) {
+				t.Parallel()
+				labtest.Run(t, func(t *testing.T) {
+					timeout, window, say := 2*time.Second, time.Minute, c.direct
+					if mode == "twin" {
+						timeout, window = 300*time.Second, 0
+						if c.twin != nil {
+							say = c.twin
+						}
+					}
+					l := build(t, profile(timeout, c.late.LAN, c.late.WAN))
+					c.do(t, l)
+					r := SelfCheck(within(t, time.Minute), l.Topology, l.NAT, window)
+					t.Logf("took %.1f s, %d rounds: %s", r.Took.D().Seconds(), r.Rounds, r.Why)
+					if r.OK {
+						t.Error("the check passed")
+					}
+					for _, words := range say {
+						if !strings.Contains(r.Why, words) {
+							t.Errorf("the check does not say %q", words)
+						}
+					}
+					if c.seen != (Late{}) && r.Seen != c.seen {
+						t.Errorf("seen was %+v, want %+v", r.Seen, c.seen)
+					}
+				})
+			})
+		}
+	}
+}
+
+// While probes are left idle, the lab empties the table. That round says nothing,
+// and the next one gives the answer.
+func TestSelfCheckSurvivesFlush(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		l := build(t, profile(time.Second, LANDrop, WANDrop))
+		ctx := within(t, time.Minute)
+		time.AfterFunc(500*time.Millisecond, func() {
+			if err := l.Flush(); err != nil {
+				t.Error(err)
+			}
+		})
+		r := SelfCheck(ctx, l.Topology, l.NAT, time.Minute)
+		if !r.OK || r.Rounds != 2 {
+			t.Errorf("OK %v after %d rounds: %s", r.OK, r.Rounds, r.Why)
+		}
+	})
+}
+
+// A check that is cut short is not OK, ends at once, and says so.
+func TestSelfCheckCancelled(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		l := build(t, profile(60*time.Second, LANDrop, WANDrop))
+		ctx, cancel := context.WithTimeout(t.Context(), 700*time.Millisecond)
+		defer cancel()
+		r := SelfCheck(ctx, l.Topology, l.NAT, time.Hour)
+		if r.OK || !strings.Contains(r.Why, "it was cut short") {
+			t.Errorf("OK %v: %q", r.OK, r.Why)
+		}
+		if r.Took.D() > 1500*time.Millisecond {
+			t.Errorf("it took %s to end", r.Took.D())
+		}
+	})
+}
+
+// Probes that come too late prove nothing, and the result says that the lab was late.
+func TestRoundTooLate(t *testing.T) {
+	r := &round{timeout: 2 * time.Second, late: Late{LANDrop, WANDrop}}
+	at := func(d time.Duration) probed {
+		return probed{shot: shot{flow: &flow{}}, least: d, most: d + time.Millisecond}
+	}
+	alive := at(2100 * time.Millisecond)
+	r.judgeAlive(alive)
+	dead := at(3200 * time.Millisecond)
+	dead.aim = lateWAN
+	r.judgeWAN(dead, sighting{})
+	early := at(1990 * time.Millisecond)
+	early.aim, early.passed = lateLAN, true
+	r.stillAlive(early)
+	want := []string{
+		"the lab was late: a probe meant for 1.6s of silence came after 2.1s to 2.101s",
+		"the lab was late: a probe meant for 2.4s of silence came after 3.2s to 3.201s",
+		"the lab was late: a probe meant for 2.4s of silence came after 1.99s to 1.991s",
+	}
+	if diff := cmp.Diff(want, r.notes); diff != "" {
+		t.Errorf("notes (-want +got):\n%s", diff)
+	}
+	if r.conclusive() || r.proven() || len(r.problems) > 0 {
+		t.Errorf("conclusive %v, proven %v, problems %q", r.conclusive(), r.proven(), r.problems)
+	}
+}
+
+func TestCheckResultJSON(t *testing.T) {
+	want := CheckResult{
+		NAT: "cell", Took: 3e9, OK: true, Twin: true, Want: Late{LANDrop, WANReset}, Seen: Late{LANDrop, WANReset},
+		Timeout: 300e9, Proven: 2e9, LastAlive: 1.6e9, FirstDead: 2.4e9, Rounds: 2,
+	}
+	b, err := json.Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const text = `{"nat":"cell","took_s":3,"ok":true,"twin":true,"want":{"lan":"drop","wan":"reset"},"seen":{"lan":"drop","wan":"reset"},` +
+		`"timeout_s":300,"proven_timeout_s":2,"last_alive_s":1.6,"first_dead_s":2.4,"rounds":2}`
+	if diff := cmp.Diff(text, string(b)); diff != "" {
+		t.Errorf("JSON (-want +got):\n%s", diff)
+	}
+	var got CheckResult
+	if err := json.Unmarshal(b, &got); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("read back (-want +got):\n%s", diff)
+	}
+}

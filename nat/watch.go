@@ -1,0 +1,281 @@
+package nat
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"github.com/ti-mo/conntrack"
+	"golang.org/x/sys/unix"
+
+	"outlive/lab/units"
+)
+
+// Watch reports every mapping of the scenario as it is made and as it goes, in
+// the order in which it learns of them, until the context ends; that is no error.
+// The first Watch of a NAT also reports what happened since Install.
+//
+// The kernel says at once that a mapping was made or deleted, but not that one
+// expired: it forgets in silence and tells up to half a minute later. So each
+// mapping is looked up when it should have expired, which shows the instant to a
+// few milliseconds and refreshes nothing. The Window of an event says how exact
+// it was. report is called from one goroutine; while it blocks, the kernel may
+// drop events, and then everything is made good by listing the table and marked Lost.
+func (n *NAT) Watch(ctx context.Context, report func(MappingEvent)) error {
+	n.mu.Lock()
+	conn := n.events
+	n.events = nil
+	n.mu.Unlock()
+	fail := func(err error) error {
+		return fmt.Errorf("watching the mappings of NAT %s: %w", n.host.Name, err)
+	}
+	if conn == nil {
+		var err error
+		if conn, err = openEvents(n.host.NS); err != nil {
+			return fail(err)
+		}
+	}
+	defer conn.Close()
+	look, err := openTable(n.host.NS)
+	if err != nil {
+		return fail(err)
+	}
+	defer look.close()
+	w := newWatcher(n, look, report)
+	if err := w.run(ctx, conn); err != nil && ctx.Err() == nil {
+		return fail(err)
+	}
+	return nil
+}
+
+// heard is one message of the event socket, or that some were lost.
+type heard struct {
+	at   time.Time
+	msg  netlink.Message
+	lost bool
+	err  error
+}
+
+// listen reads the event socket as fast as it can and does nothing else, so that
+// the kernel's buffer stays empty. It ends when the socket is closed.
+func listen(conn *netlink.Conn, out chan<- heard, done <-chan struct{}) {
+	for {
+		messages, err := conn.Receive()
+		at := time.Now()
+		switch {
+		case errors.Is(err, unix.ENOBUFS):
+			messages = []netlink.Message{{}}
+		case err != nil:
+			select {
+			case out <- heard{at: at, err: err}:
+			case <-done:
+			}
+			return
+		}
+		for _, m := range messages {
+			select {
+			case out <- heard{at: at, msg: m, lost: err != nil}:
+			case <-done:
+				return
+			}
+		}
+	}
+}
+
+func (w *watcher) run(ctx context.Context, conn *netlink.Conn) error {
+	// Room for a burst while a report is being written.
+	in := make(chan heard, 4096)
+	done := make(chan struct{})
+	var listening sync.WaitGroup
+	listening.Go(func() { listen(conn, in, done) })
+	defer func() {
+		close(done)
+		conn.Close()
+		listening.Wait()
+	}()
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		if next, ok := w.due.next(); ok {
+			timer.Reset(time.Until(next))
+		} else {
+			timer.Stop()
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case h := <-in:
+			if err := w.hear(h); err != nil {
+				return err
+			}
+		case <-timer.C:
+			if err := w.lookDue(ctx); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// hear takes in one message.
+func (w *watcher) hear(h heard) error {
+	if h.err != nil {
+		return h.err
+	}
+	if h.lost {
+		return w.reconcile()
+	}
+	var e conntrack.Event
+	if err := e.Unmarshal(h.msg); err != nil {
+		return err
+	}
+	if e.Flow == nil {
+		return nil
+	}
+	m, ok := mappingOf(*e.Flow)
+	if !ok {
+		return nil
+	}
+	switch e.Type {
+	case conntrack.EventNew:
+		w.made(h.at, m, *e.Flow)
+	case conntrack.EventUpdate:
+		return w.changed(h.at, m, *e.Flow)
+	case conntrack.EventDestroy:
+		// The kernel names the program that asked for the deletion, or nobody.
+		w.destroyed(h.at, m.ID, h.msg.Header.PID != 0)
+	}
+	return nil
+}
+
+func (w *watcher) emit(e MappingEvent) {
+	e.NAT = w.nat.host.Name
+	w.report(e)
+}
+
+func (w *watcher) made(at time.Time, m Mapping, f conntrack.Flow) {
+	if old := w.entries[m.ID]; old != nil {
+		if at.Before(w.resynced.Add(time.Second)) {
+			// Told of it already: it was in the table when that was listed.
+			old.learn(at, m, w.minimum(m), true)
+			w.due.fix(old)
+			return
+		}
+		// The number was used again, so the end of the former one was missed.
+		w.finish(old, at, w.causeUnseen(old, at), true)
+	}
+	w.add(at, m, f, false)
+}
+
+func (w *watcher) add(at time.Time, m Mapping, f conntrack.Flow, lost bool) {
+	e := &entry{flow: f}
+	e.learn(at, m, w.minimum(m), true)
+	w.entries[m.ID] = e
+	w.due.push(e)
+	w.emit(MappingEvent{At: at, Kind: MappingNew, Mapping: m, Lost: lost})
+}
+
+func (w *watcher) changed(at time.Time, m Mapping, f conntrack.Flow) error {
+	e := w.entries[m.ID]
+	if e == nil {
+		// Either its beginning was lost, or this is news of one that has ended.
+		got, ok, err := w.look.get(f.TupleOrig)
+		if err != nil || !ok || got.ID != m.ID {
+			return err
+		}
+		w.add(at, m, f, true)
+		return nil
+	}
+	if m.State == "" {
+		m.State = e.mapping.State
+	}
+	e.learn(at, m, w.minimum(m), true)
+	w.due.fix(e)
+	return nil
+}
+
+func (w *watcher) destroyed(at time.Time, id uint32, byRequest bool) {
+	e := w.entries[id]
+	if e == nil {
+		return
+	}
+	if !e.missed.IsZero() && e.missed.Before(at) {
+		at = e.missed
+	}
+	switch {
+	case byRequest:
+		w.finish(e, at, CauseDeleted, false)
+	case at.Before(e.safe):
+		w.finish(e, at, CauseClosed, false)
+	default:
+		w.finish(e, at, CauseExpired, false)
+	}
+}
+
+// finish reports the end of a mapping, of which at is the latest possible instant.
+func (w *watcher) finish(e *entry, at time.Time, cause string, lost bool) {
+	delete(w.entries, e.mapping.ID)
+	w.due.remove(e)
+	event := MappingEvent{At: at, Kind: MappingGone, Mapping: e.mapping, Cause: cause, Lost: lost}
+	event.Mapping.Left = 0
+	switch {
+	case cause == CauseExpired:
+		// However late that was found out: unless a packet came meanwhile, which
+		// would have given it at least the minimum, it had gone by its latest time.
+		if e.latest.Before(at) && at.Before(e.seen.Add(e.minimum)) {
+			event.At = e.latest
+		}
+		event.Window = units.Seconds(event.At.Sub(e.safe))
+	case lost:
+		event.Window = units.Seconds(at.Sub(e.seen))
+	}
+	event.Window = max(event.Window, 0)
+	w.emit(event)
+}
+
+// causeUnseen is the best word for the end of a mapping whose event was lost.
+func (w *watcher) causeUnseen(e *entry, at time.Time) string {
+	switch {
+	case w.nat.touchedAfter(e.seen):
+		return CauseDeleted
+	case at.Before(e.safe):
+		return CauseClosed
+	}
+	return CauseExpired
+}
+
+// reconcile lists the table after events were lost and reports what they would have said.
+func (w *watcher) reconcile() error {
+	flows, err := w.look.dump()
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	w.resynced = now
+	alive := make(map[uint32]bool, len(flows))
+	for _, f := range flows {
+		m, ok := mappingOf(f)
+		if !ok {
+			continue
+		}
+		alive[m.ID] = true
+		if e := w.entries[m.ID]; e != nil {
+			e.learn(now, m, w.minimum(m), true)
+			w.due.fix(e)
+			continue
+		}
+		w.add(now, m, f, true)
+	}
+	var gone []*entry
+	for id, e := range w.entries {
+		if !alive[id] {
+			gone = append(gone, e)
+		}
+	}
+	for _, e := range gone {
+		w.finish(e, now, w.causeUnseen(e, now), true)
+	}
+	return nil
+}
