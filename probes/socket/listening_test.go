@@ -1,0 +1,112 @@
+package socket
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"outlive/lab/labtest"
+	"outlive/lab/netns"
+)
+
+func TestListening(t *testing.T) {
+	tests := []struct {
+		name, listenOn string
+		onlyIPv6       bool
+		want           string // part of the error; empty: none
+	}{
+		{"nobody", "", false, "waiting for a program to listen on TCP port 1883: nothing does: context deadline exceeded"},
+		{"another port", "0.0.0.0:1884", false, "nothing does"},
+		{"everywhere, IPv4", "0.0.0.0:1883", false, ""},
+		{"everywhere, both versions", "[::]:1883", false, ""},
+		{"IPv6 only", "[::]:1883", true, "only at [::]:1883, which takes no IPv4"},
+		{"loopback only", "127.0.0.1:1883", false, "only at 127.0.0.1:1883, which no other host can reach"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			labtest.Run(t, func(t *testing.T) {
+				ns, err := netns.New()
+				labtest.SkipUnsupported(t, err)
+				defer ns.Close()
+				if tt.onlyIPv6 {
+					listenOnlyIPv6(t, ns, 1883)
+				} else if tt.listenOn != "" {
+					l, err := ns.Listen(t.Context(), "tcp", tt.listenOn)
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer l.Close()
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+				defer cancel()
+				err = Listening(ctx, ns, 1883)
+				switch {
+				case tt.want == "" && err != nil:
+					t.Error(err)
+				case tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want) || !errors.Is(err, context.DeadlineExceeded)):
+					t.Errorf("error %v, want one with %q", err, tt.want)
+				}
+			})
+		})
+	}
+}
+
+func listenOnlyIPv6(t *testing.T, ns *netns.NS, port int) {
+	t.Helper()
+	err := ns.Do(func() error {
+		fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		t.Cleanup(func() { unix.Close(fd) })
+		return errors.Join(
+			unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1),
+			unix.Bind(fd, &unix.SockaddrInet6{Port: port}),
+			unix.Listen(fd, 1),
+		)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A program that takes its time is waited for.
+func TestListeningWaits(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		ns, err := netns.New()
+		labtest.SkipUnsupported(t, err)
+		defer ns.Close()
+		listens := make(chan net.Listener, 1)
+		timer := time.AfterFunc(50*time.Millisecond, func() {
+			l, err := ns.Listen(context.Background(), "tcp", "0.0.0.0:1883")
+			if err != nil {
+				t.Error(err)
+			}
+			listens <- l
+		})
+		defer timer.Stop()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if err := Listening(ctx, ns, 1883); err != nil {
+			t.Fatal(err)
+		}
+		(<-listens).Close()
+	})
+}
+
+func TestChecks(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		for _, c := range Checks() {
+			found, err := c.Try(t.Context())
+			labtest.SkipUnsupported(t, err)
+			if found == "" {
+				t.Errorf("%s: nothing is said about what was found", c.Name)
+			}
+		}
+	})
+}
