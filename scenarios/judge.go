@@ -1,0 +1,135 @@
+package scenarios
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"outlive/probes/capture"
+	"outlive/probes/flow"
+	"outlive/scenarios/report"
+	"outlive/scenarios/verdict"
+)
+
+// judge makes the result out of the evidence in the result folder.
+func judge(s *Scenario, dir string, ev *evidence, run report.Run) (*report.Result, error) {
+	if ev.end.Interrupted {
+		ev.truth.End = min(ev.truth.End, ev.end.Scenario)
+	}
+	analysis, err := analyse(dir, ev)
+	if err != nil {
+		return nil, err
+	}
+	outcome := verdict.Judge(verdict.Input{
+		Analysis:     analysis,
+		Truth:        ev.truth,
+		Expectations: s.Expect,
+		Checks:       ev.checks,
+		Spoilt:       ev.reasons(s),
+	})
+	run.Scenario = s.Name
+	run.Summary = s.Summary
+	run.Engine = "live"
+	run.Seed = s.Seed
+	run.Started = ev.truth.Start
+	run.Folder = dir
+	run.Command = "outlive run " + filepath.Join(dir, scenarioFile)
+	run.Files = inFolder(dir)
+	run.NATChecks = ev.checks
+	run.Events = ev.events
+	run.Lab.Scenario = ev.end.Scenario
+	run.Lab.Drops = ev.capture.Dropped()
+	run.Lab.MaxLateness = ev.end.MaxLateness
+	run.Lab.Versions = versions()
+	result := report.New(run, ev.truth, analysis, outcome)
+	return &result, nil
+}
+
+// analyse reads the capture. Without one the result is nil: nothing was seen.
+func analyse(dir string, ev *evidence) (*flow.Analysis, error) {
+	f, err := os.Open(filepath.Join(dir, captureFile))
+	if errors.Is(err, fs.ErrNotExist) || !ev.started {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening the capture: %w", err)
+	}
+	defer f.Close()
+	a, err := flow.Analyze(f, ev.truth)
+	if err != nil {
+		return nil, fmt.Errorf("analysing %s: %w", f.Name(), err)
+	}
+	return a, nil
+}
+
+// reasons lists everything about the lab itself for which nothing can be judged.
+func (ev *evidence) reasons(s *Scenario) []string {
+	reasons := append([]string(nil), ev.spoilt...)
+	add := func(format string, args ...any) { reasons = append(reasons, fmt.Sprintf(format, args...)) }
+	switch {
+	case !ev.started:
+		add("the lab ended before the scenario began")
+	case !ev.ended:
+		add("the lab ended before the scenario did: its evidence is not whole")
+	case ev.end.Interrupted:
+		add("the run was interrupted after %.1fs of %s", ev.end.Scenario.D().Seconds(), s.Duration)
+	}
+	if ev.end.MaxLateness.D() > latenessLimit {
+		add("the lab was late by up to %s (limit %s): the machine was too busy to trust its times",
+			ev.end.MaxLateness.D().Round(time.Millisecond), latenessLimit)
+	}
+	if n := ev.capture.Ambiguous; n > 0 {
+		add("the machine's clock was set during the run, and the times of %d packets near that moment are uncertain", n)
+	}
+	return reasons
+}
+
+// Report judges the evidence in a result folder again, and writes result.json
+// anew. The lab is not run; a folder whose run was killed gives what is there.
+func Report(dir string) (*report.Result, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("finding the result folder: %w", err)
+	}
+	s, err := loadResolved(dir)
+	if err != nil {
+		return nil, err
+	}
+	run := report.Run{File: s.Source.Name}
+	if old, err := readResult(dir); err == nil {
+		run.File = old.File
+		run.Lab.Wall = old.Lab.Wall
+	}
+	return conclude(s, dir, run, nil)
+}
+
+// conclude merges the captures, judges and writes the result.
+func conclude(s *Scenario, dir string, run report.Run, labErr error) (*report.Result, error) {
+	ev, err := readEvidence(dir)
+	if err != nil {
+		return nil, err
+	}
+	if labErr != nil {
+		if !ev.started {
+			return nil, labErr
+		}
+		ev.spoilt = append(ev.spoilt, labErr.Error())
+	}
+	if parts, _ := filepath.Glob(filepath.Join(dir, "*.part")); len(parts) > 0 {
+		merged, err := capture.Merge(dir)
+		if err != nil {
+			return nil, fmt.Errorf("merging the captures in %s: %w", dir, err)
+		}
+		ev.spoilt = append(ev.spoilt, merged.Problems()...)
+	} else if n := ev.capture.Dropped(); n > 0 {
+		ev.spoilt = append(ev.spoilt, fmt.Sprintf("the capture lost %d packets", n))
+	}
+	result, err := judge(s, dir, ev, run)
+	if err != nil {
+		return nil, err
+	}
+	return result, writeResult(dir, *result)
+}

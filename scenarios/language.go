@@ -1,0 +1,112 @@
+package scenarios
+
+import (
+	"outlive/faults"
+	"outlive/lab/units"
+	"outlive/nat"
+	"outlive/probes/heartbeat"
+	"outlive/scenarios/verdict"
+)
+
+// Scenario is one scenario file, loaded and checked: every name in it resolves
+// and every default is filled in. It is not changed after Load.
+type Scenario struct {
+	// Name is a short name in lower case with hyphens, the same as the file's without its ending.
+	Name string
+	// Summary says in one sentence what the scenario teaches.
+	Summary string
+	// Duration is how long it runs from the start of the clients, in scenario time.
+	Duration units.Duration
+	// Seed is what every choice of the lab is drawn from.
+	Seed uint64
+	// Uplinks are the access networks, in the file's order.
+	Uplinks []Uplink
+	// Server is the push server under test.
+	Server Server
+	// Devices are in the file's order, a fleet (count) expanded.
+	Devices []Device
+	// Events are in order of time; relative ones (After) keep the file's order, at the end.
+	Events []Event
+	// Expect are the expectations, the scenario's own first, then each device's.
+	Expect []verdict.Expectation
+	// Source is where it came from.
+	Source Source
+	// Resolved is the scenario as it runs, as YAML: defaults filled in, --set applied. Loading it again gives the same scenario.
+	Resolved []byte
+}
+
+// Uplink is an access network: the NATs between its devices and the server.
+type Uplink struct {
+	Name string
+	// NATs are in order from the device side; there is at least one.
+	NATs []NAT
+}
+
+// NAT is one NAT of an uplink.
+type NAT struct {
+	// Name is the uplink's name, or with several in a row "cell.1", "cell.2" from the device side.
+	Name    string
+	Profile nat.Profile
+}
+
+// Server is the push server under test: a command, or the built-in reference server.
+type Server struct {
+	// Run is the command with its arguments; empty means the built-in server.
+	// "{port}" and "{address}" in an argument stand for the server's.
+	Run []string
+	// Files are files and folders beside the scenario that the command needs in
+	// its working directory, as slash-separated paths relative to Source.FS: those that were listed,
+	// and those that words of Run name.
+	Files []string
+	// Protocol is "line" or "mqtt".
+	Protocol string
+	// Port is where it listens.
+	Port uint16
+	// Idle is after how long a silence of the client the built-in line server closes; zero means never.
+	Idle units.Duration
+	// Heartbeat is sent by the built-in line server to its clients.
+	Heartbeat heartbeat.Spec
+	// Privileged runs the command as the sandbox's root rather than as an ordinary user.
+	Privileged bool
+}
+
+// Device is a simulated phone with one client.
+type Device struct {
+	Name string
+	// Uplinks are the names of those it can use; the first is used.
+	Uplinks []string
+	Client  Client
+}
+
+// Client is the program that holds the long connection: a command, or the
+// built-in client of the server's protocol.
+type Client struct {
+	// Run is the command; empty means built in. "{server}", "{port}", "{device}" and "{topic}" are replaced.
+	Run []string
+	// Files are as in Server.
+	Files []string
+	// Version is the MQTT version of the built-in client: "3.1.1" or "5".
+	Version string
+	// KeepAlive is what the built-in MQTT client announces in CONNECT, whole seconds; zero announces none.
+	KeepAlive units.Duration
+	// Heartbeat and Reconnect are the built-in client's policies.
+	Heartbeat  heartbeat.Spec
+	Reconnect  heartbeat.ReconnectSpec
+	Privileged bool
+}
+
+// Event is a push or a fault, at an instant.
+type Event struct {
+	// At is the instant, where After is empty.
+	At units.Duration
+	// After is a protocol event "phone.connack": the event happens Plus after its first occurrence.
+	After string
+	Plus  units.Duration
+	// Push is the device that gets a push, or empty.
+	Push string
+	// FaultName is the fault's name and Fault the fault with its parameters, or empty and nil.
+	FaultName string
+	Fault     faults.Fault
+	// Line is where the event stands in the file, from 1; zero if --set made it.
+	Line int
+}

@@ -1,0 +1,236 @@
+package scenarios
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"outlive/lab/process"
+	"outlive/lab/sandbox"
+	"outlive/probes/client"
+	"outlive/probes/server"
+	"outlive/probes/socket"
+	"outlive/probes/wire"
+)
+
+// programs are the server and the clients of a lab.
+type programs struct {
+	server    *process.Process
+	publisher *server.Publisher
+	clients   []*process.Process
+
+	ending  sync.Once
+	closing chan struct{}
+	exits   sync.WaitGroup
+}
+
+// startServer starts the server under test and waits until it listens.
+func (l *labRun) startServer(ctx context.Context) error {
+	l.programs.closing = make(chan struct{})
+	s := l.scenario.Server
+	host := l.topology.Server()
+	addr := l.serverAddr()
+	spec := process.Spec{
+		Name:       "server",
+		NS:         host.NS,
+		Dir:        filepath.Join(l.dir, workFolder(serverHost)),
+		Log:        filepath.Join(l.dir, "server.log"),
+		Privileged: s.Privileged,
+	}
+	if len(s.Run) > 0 {
+		spec.Argv = replaceAll(s.Run, map[string]string{
+			"{address}": addr.Addr().String(),
+			"{port}":    strconv.Itoa(int(addr.Port())),
+		})
+	} else {
+		config, err := json.Marshal(server.Config{
+			Protocol: s.Protocol, Listen: netip.AddrPortFrom(netip.IPv4Unspecified(), s.Port),
+			Idle: s.Idle, Heartbeat: s.Heartbeat,
+		})
+		if err != nil {
+			return fmt.Errorf("configuring the built-in server: %w", err)
+		}
+		spec.Cmd = sandbox.Program(serverProgram, string(config))
+	}
+	p, err := process.Start(spec)
+	if err != nil {
+		return fmt.Errorf("starting the server: %w", err)
+	}
+	l.programs.server = p
+	ready, cancel := context.WithTimeout(ctx, readyLimit)
+	defer cancel()
+	go func() {
+		select {
+		case <-p.Exited():
+			cancel()
+		case <-ready.Done():
+		}
+	}()
+	if err := socket.Listening(ready, host.NS, s.Port); err != nil {
+		select {
+		case <-p.Exited():
+			return fmt.Errorf("starting the server: it ended (%s) before it listened on port %d; its last words, from server.log:\n%s", p.ExitState(), s.Port, lastLines(spec.Log, 5))
+		default:
+		}
+		return fmt.Errorf("starting the server: it did not listen on port %d within %s; its last words, from server.log:\n%s", s.Port, readyLimit, lastLines(spec.Log, 5))
+	}
+	l.step("server listens on port %d", s.Port)
+	l.watchExit(p, serverHost, kindServerExit)
+	if l.scenario.pushes() {
+		publisher, err := server.OpenPublisher(ready, host.NS.Dial, s.Protocol, fmt.Sprintf("127.0.0.1:%d", s.Port))
+		if err != nil {
+			return fmt.Errorf("connecting the publisher to the server: %w", err)
+		}
+		l.programs.publisher = publisher
+	}
+	return nil
+}
+
+// startClients starts every device's client.
+func (l *labRun) startClients(ctx context.Context) error {
+	for i, d := range l.scenario.Devices {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("starting the clients: %w", err)
+		}
+		spec := process.Spec{
+			Name:       d.Name,
+			NS:         l.topology.Host(d.Name).NS,
+			Dir:        filepath.Join(l.dir, workFolder(clientProgramName(d.Name))),
+			Log:        filepath.Join(l.dir, clientProgramName(d.Name)+".log"),
+			Privileged: d.Client.Privileged,
+		}
+		addr := l.serverAddr()
+		topic := wire.Topic(d.Name)
+		if len(d.Client.Run) > 0 {
+			spec.Argv = replaceAll(d.Client.Run, map[string]string{
+				"{server}": addr.Addr().String(),
+				"{port}":   strconv.Itoa(int(addr.Port())),
+				"{device}": d.Name,
+				"{topic}":  topic,
+			})
+		} else {
+			config, err := json.Marshal(client.Config{
+				Protocol: l.scenario.Server.Protocol, Server: addr, Device: d.Name, Topic: topic,
+				Version: d.Client.Version, KeepAlive: d.Client.KeepAlive,
+				Heartbeat: d.Client.Heartbeat, Reconnect: d.Client.Reconnect,
+				Seed: l.scenario.Seed + uint64(i),
+			})
+			if err != nil {
+				return fmt.Errorf("configuring the client of %s: %w", d.Name, err)
+			}
+			spec.Cmd = sandbox.Program(clientProgram, string(config))
+		}
+		p, err := process.Start(spec)
+		if err != nil {
+			return fmt.Errorf("starting the client of %s: %w", d.Name, err)
+		}
+		l.programs.clients = append(l.programs.clients, p)
+		l.watchExit(p, d.Name, kindClientExit)
+	}
+	return nil
+}
+
+// watchExit records the end of a program that the lab did not end.
+func (l *labRun) watchExit(p *process.Process, host, kind string) {
+	l.programs.exits.Go(func() {
+		select {
+		case <-l.programs.closing:
+			return
+		case <-p.Exited():
+		}
+		// A fault that ends the server says so itself, once it is done.
+		l.faulting.Lock()
+		defer l.faulting.Unlock()
+		if l.serverFaulted && host == serverHost {
+			return
+		}
+		status := p.ExitState().String()
+		l.journal.add(time.Now(), kind, host, fmt.Sprintf("%s's program ended by itself: %s", host, status), exitRecord{Status: status})
+	})
+}
+
+// end ends all programs, once; their logs are whole when it returns.
+func (p *programs) end() {
+	p.ending.Do(func() {
+		if p.closing == nil {
+			return
+		}
+		close(p.closing)
+		p.exits.Wait()
+		if p.publisher != nil {
+			_ = p.publisher.Close()
+		}
+		var ending sync.WaitGroup
+		for _, c := range append(p.clients, p.server) {
+			if c != nil {
+				ending.Go(func() { _ = c.Stop(stopGrace) })
+			}
+		}
+		ending.Wait()
+	})
+}
+
+// stopGrace is how long a program may take to end by itself when the scenario is over.
+const stopGrace = time.Second
+
+// push hands one push to the server.
+func (l *labRun) push(ctx context.Context, device string) {
+	l.pushed++
+	id := fmt.Sprintf("push-%06d", l.pushed)
+	// The server may be slow to take it, or dead: the timeline goes on meanwhile.
+	l.pushes.Go(func() {
+		called := time.Now()
+		receipt, err := l.programs.publisher.Publish(ctx, device, id)
+		outcome := string(receipt.Outcome)
+		if err != nil {
+			outcome = err.Error()
+		}
+		if receipt.At.IsZero() {
+			receipt.At = called
+		}
+		l.journal.add(receipt.At, kindPush, device, fmt.Sprintf("push %s for %s: %s", id, device, outcome), pushRecord{ID: id, Device: device, Outcome: outcome})
+	})
+}
+
+// serverAddr is where the clients find the server.
+func (l *labRun) serverAddr() netip.AddrPort {
+	return netip.AddrPortFrom(l.topology.ServerAddr(), l.scenario.Server.Port)
+}
+
+// pushes says whether the scenario pushes anything.
+func (s *Scenario) pushes() bool {
+	for _, e := range s.Events {
+		if e.Push != "" {
+			return true
+		}
+	}
+	return false
+}
+
+func replaceAll(argv []string, values map[string]string) []string {
+	out := make([]string, len(argv))
+	for i, a := range argv {
+		for from, to := range values {
+			a = strings.ReplaceAll(a, from, to)
+		}
+		out[i] = a
+	}
+	return out
+}
+
+// lastLines gives the end of a log, indented, for an error message.
+func lastLines(path string, n int) string {
+	b, err := os.ReadFile(path)
+	if err != nil || len(strings.TrimSpace(string(b))) == 0 {
+		return "    (nothing)"
+	}
+	lines := strings.Split(strings.TrimRight(string(b), "\n"), "\n")
+	return "    " + strings.Join(lines[max(0, len(lines)-n):], "\n    ")
+}
