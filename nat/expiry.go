@@ -32,8 +32,11 @@ type watcher struct {
 	report  func(MappingEvent)
 	entries map[uint32]*entry
 	due     schedule
-	// resynced is when the table was last listed because events were lost.
+	// resynced is when the table was last listed because events were lost, and ended
+	// are the mappings that were found to have gone then. Events that were already
+	// waiting at that time tell of the past.
 	resynced time.Time
+	ended    map[uint32]bool
 }
 
 func newWatcher(n *NAT, look *table, report func(MappingEvent)) *watcher {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -295,9 +296,10 @@ func compareRules(want, got string) []string {
 }
 
 // listed gives the lines of a listing that mean something, each with its table,
-// without the counters of chains.
+// without the counters of chains. The variants of the tool list the tables in
+// different orders, which means nothing.
 func listed(text string) []string {
-	var lines []string
+	tables := map[string][]string{}
 	table := ""
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
@@ -310,7 +312,11 @@ func listed(text string) []string {
 		case strings.HasPrefix(line, ":"):
 			line, _, _ = strings.Cut(line, " [")
 		}
-		lines = append(lines, "-t "+table+" "+line)
+		tables[table] = append(tables[table], "-t "+table+" "+line)
+	}
+	var lines []string
+	for _, table := range slices.Sorted(maps.Keys(tables)) {
+		lines = append(lines, tables[table]...)
 	}
 	return lines
 }

@@ -76,7 +76,7 @@ func sniff(t *testing.T, topology *lab.Topology) *sniffer {
 				default:
 				}
 				n, from, err := unix.Recvfrom(fd, buffer, 0)
-				if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
+				if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) || errors.Is(err, unix.ENETDOWN) {
 					continue
 				}
 				if err != nil {

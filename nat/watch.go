@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
@@ -59,28 +60,61 @@ type heard struct {
 	err  error
 }
 
+const (
+	// quietTime is how long no event must come for the kernel's buffer to be surely empty.
+	quietTime = 2 * time.Millisecond
+	// lossyTime is how long that is waited for, where events come without a pause,
+	// before the table is listed anyway.
+	lossyTime = 250 * time.Millisecond
+)
+
 // listen reads the event socket as fast as it can and does nothing else, so that
 // the kernel's buffer stays empty. It ends when the socket is closed.
+//
+// When the buffer has overflowed, the kernel says so at once and only once, and
+// goes on dropping until the buffer has been read empty. Only what is listed then is complete.
 func listen(conn *netlink.Conn, out chan<- heard, done <-chan struct{}) {
+	put := func(h heard) bool {
+		select {
+		case out <- h:
+			return true
+		case <-done:
+			return false
+		}
+	}
+	lossy, waited := false, time.Duration(0)
 	for {
+		if lossy {
+			conn.SetReadDeadline(time.Now().Add(quietTime))
+		}
+		before := time.Now()
 		messages, err := conn.Receive()
 		at := time.Now()
+		quiet := errors.Is(err, os.ErrDeadlineExceeded)
 		switch {
 		case errors.Is(err, unix.ENOBUFS):
-			messages = []netlink.Message{{}}
-		case err != nil:
-			select {
-			case out <- heard{at: at, err: err}:
-			case <-done:
-			}
+			lossy, waited = true, 0
+		case err != nil && !quiet:
+			put(heard{at: at, err: err})
 			return
 		}
 		for _, m := range messages {
-			select {
-			case out <- heard{at: at, msg: m, lost: err != nil}:
-			case <-done:
+			if !put(heard{at: at, msg: m}) {
 				return
 			}
+		}
+		if !lossy {
+			continue
+		}
+		if waited += at.Sub(before); quiet || waited > lossyTime {
+			if !put(heard{at: at, lost: true}) {
+				return
+			}
+			waited = 0
+		}
+		if quiet {
+			lossy = false
+			conn.SetReadDeadline(time.Time{})
 		}
 	}
 }
@@ -125,6 +159,9 @@ func (w *watcher) hear(h heard) error {
 		return h.err
 	}
 	if h.lost {
+		if h.at.Before(w.resynced) {
+			return nil
+		}
 		return w.reconcile()
 	}
 	var e conntrack.Event
@@ -157,16 +194,23 @@ func (w *watcher) emit(e MappingEvent) {
 
 func (w *watcher) made(at time.Time, m Mapping, f conntrack.Flow) {
 	if old := w.entries[m.ID]; old != nil {
-		if at.Before(w.resynced.Add(time.Second)) {
-			// Told of it already: it was in the table when that was listed.
-			old.learn(at, m, w.minimum(m), true)
-			w.due.fix(old)
-			return
-		}
-		// The number was used again, so the end of the former one was missed.
-		w.finish(old, at, w.causeUnseen(old, at), true)
+		// It was in the table when that was listed after a loss.
+		old.learn(at, m, w.minimum(m), true)
+		w.due.fix(old)
+		return
+	}
+	old := at.Before(w.resynced)
+	if old && w.ended[m.ID] {
+		// Reported already, with its end, from what was not in the table any more.
+		return
 	}
 	w.add(at, m, f, false)
+	if old {
+		// Its end may be among what was lost.
+		e := w.entries[m.ID]
+		e.next = time.Now()
+		w.due.fix(e)
+	}
 }
 
 func (w *watcher) add(at time.Time, m Mapping, f conntrack.Flow, lost bool) {
@@ -254,6 +298,7 @@ func (w *watcher) reconcile() error {
 	}
 	now := time.Now()
 	w.resynced = now
+	w.ended = map[uint32]bool{}
 	alive := make(map[uint32]bool, len(flows))
 	for _, f := range flows {
 		m, ok := mappingOf(f)
@@ -275,6 +320,7 @@ func (w *watcher) reconcile() error {
 		}
 	}
 	for _, e := range gone {
+		w.ended[e.mapping.ID] = true
 		w.finish(e, now, w.causeUnseen(e, now), true)
 	}
 	return nil

@@ -111,9 +111,13 @@ func programCheck(program, help, pkg, who string) feature.Check {
 				Remedy: "apt-get install " + pkg,
 			}
 		}
-		// Both exit with an error after their help; its first line names the version.
+		// Both exit with an error after their help, in which they name their version.
 		out, _ := exec.CommandContext(ctx, path, help).CombinedOutput()
-		first, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
-		return first, nil
+		for line := range strings.Lines(string(out)) {
+			if strings.Contains(line, "version") {
+				return strings.TrimSpace(line), nil
+			}
+		}
+		return path, nil
 	}}
 }

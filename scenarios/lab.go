@@ -139,6 +139,12 @@ func (l *labRun) run(ctx context.Context) error {
 	// The captures end before the programs do: how the lab ends them is not
 	// part of the scenario.
 	stats, captureErr := l.recorder.Stop()
+	// A last look at the sockets, for what is not announced at once.
+	for host, w := range l.sockets {
+		if err := w.Stop(); err != nil {
+			l.problem(fmt.Sprintf("watching the sockets of %s: %v", host, err))
+		}
+	}
 	l.checking.Wait()
 	l.pushes.Wait()
 	unwatch()
@@ -244,7 +250,7 @@ func (l *labRun) selfCheck(ctx context.Context, zero time.Time) {
 				r := nat.SelfCheck(ctx, l.topology, l.nats[n.Name], window)
 				text := "NAT " + n.Name + " is the one asked for"
 				if !r.OK {
-					text = "NAT " + n.Name + " is not the one asked for: " + r.Why
+					text = "NAT " + n.Name + " was not shown to be the one asked for: " + r.Why
 				}
 				l.journal.add(time.Now(), kindCheck, n.Name, text, r)
 			})

@@ -79,7 +79,7 @@ func (l *labRun) startServer(ctx context.Context) error {
 			return fmt.Errorf("starting the server: it ended (%s) before it listened on port %d; its last words, from server.log:\n%s", p.ExitState(), s.Port, lastLines(spec.Log, 5))
 		default:
 		}
-		return fmt.Errorf("starting the server: it did not listen on port %d within %s; its last words, from server.log:\n%s", s.Port, readyLimit, lastLines(spec.Log, 5))
+		return fmt.Errorf("starting the server: %w; its last words, from server.log:\n%s", err, lastLines(spec.Log, 5))
 	}
 	l.step("server listens on port %d", s.Port)
 	l.watchExit(p, serverHost, kindServerExit)

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"outlive/lab"
 	"outlive/lab/sandbox"
 	"outlive/lab/units"
@@ -48,10 +50,14 @@ func Run(ctx context.Context, s *Scenario, o Options) (*report.Result, error) {
 	}
 	began := time.Now()
 	labErr := runSandbox(ctx, s, dir, o)
-	return conclude(s, dir, report.Run{
+	result, err := conclude(s, dir, report.Run{
 		File: s.Source.Name,
 		Lab:  report.Lab{Wall: units.Seconds(time.Since(began))},
 	}, labErr)
+	if errors.Is(err, unix.ENOSPC) {
+		err = fmt.Errorf("%w; the evidence is kept: make room and run 'outlive report %s'", err, dir)
+	}
+	return result, err
 }
 
 // prepare makes the result folder and puts into it what the lab needs.

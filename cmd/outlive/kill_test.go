@@ -23,7 +23,7 @@ const killRounds = 100
 // now the command itself, now process 1 of its sandbox, now the server, and then
 // looks for anything left on the machine.
 func TestKilledAtAnyMomentLeavesNothing(t *testing.T) {
-	dir := t.TempDir()
+	dir, tmp := t.TempDir(), t.TempDir()
 	marker := fmt.Sprintf("OUTLIVE_KILL_TEST=%d-%d", os.Getpid(), time.Now().UnixNano())
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -38,7 +38,7 @@ func TestKilledAtAnyMomentLeavesNothing(t *testing.T) {
 			defer func() { <-slots }()
 			cmd := exec.Command(binary, "run", "mosquitto-sub-shorter", "--out", filepath.Join(dir, strconv.Itoa(i)))
 			cmd.Dir = dir
-			cmd.Env = append(os.Environ(), marker, fmt.Sprintf("OUTLIVE_KILL_ROUND=%d", i))
+			cmd.Env = append(os.Environ(), marker, "TMPDIR="+tmp, fmt.Sprintf("OUTLIVE_KILL_ROUND=%d", i))
 			if err := cmd.Start(); err != nil {
 				t.Error(err)
 				return
@@ -77,6 +77,9 @@ func TestKilledAtAnyMomentLeavesNothing(t *testing.T) {
 			t.Errorf("%s changed:\n%s\nbefore:\n%s", what, got, want)
 		}
 	}
+	if left := allNames(tmp); left != "" {
+		t.Errorf("left in the folder for temporary files: %s", left)
+	}
 	// Whatever lies in the folder is a result folder.
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -111,7 +114,7 @@ func machine(t *testing.T) map[string]string {
 		t.Fatal(err)
 	}
 	state["mounts"] = string(mounts)
-	for _, dir := range []string{os.TempDir(), "/run", "/dev/shm"} {
+	for _, dir := range []string{"/run", "/dev/shm"} {
 		state["files in "+dir] = names(dir)
 	}
 	return state
@@ -129,6 +132,19 @@ func names(dir string) string {
 		if strings.Contains(e.Name(), "outlive") || strings.Contains(e.Name(), "xtables") || strings.Contains(e.Name(), "mosquitto") {
 			out = append(out, e.Name())
 		}
+	}
+	return strings.Join(out, "\n")
+}
+
+// allNames lists a folder.
+func allNames(dir string) string {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err.Error()
+	}
+	var out []string
+	for _, e := range entries {
+		out = append(out, e.Name())
 	}
 	return strings.Join(out, "\n")
 }

@@ -42,7 +42,13 @@ func FuzzAnalyze(f *testing.F) {
 		f.Add(l.write(), i == 0)
 		truths[i] = l.truth
 	}
-	f.Add([]byte{}, true)
+	// Small ones are mutated in more interesting places.
+	small := newLab(f, 1, resets)
+	c := small.dial(0.01, "phone", 40000)
+	c.say(12, toServer, "PING 1\n")
+	f.Add(small.write(), true)
+	small.frames = small.frames[:2]
+	f.Add(small.write(), true)
 	f.Fuzz(func(t *testing.T, capture []byte, line bool) {
 		truth := truths[1]
 		if line {

@@ -102,7 +102,7 @@ func reasons(in Input) []string {
 		}
 		for _, c := range checks {
 			if !c.OK {
-				all = append(all, fmt.Sprintf("NAT %s is not the one that was asked for%s", n.Name, reason(c.Why)))
+				all = append(all, fmt.Sprintf("NAT %s was not shown to be the one that was asked for%s", n.Name, reason(c.Why)))
 			}
 		}
 	}

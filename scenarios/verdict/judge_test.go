@@ -133,7 +133,7 @@ func TestSpoilt(t *testing.T) {
 		{"no capture", Input{Checks: theChecks()}, []string{"there is no capture to judge from"}},
 		{
 			"another NAT", Input{Analysis: forgotten(), Checks: []nat.CheckResult{{NAT: "cell", Why: "a late packet came through"}}},
-			[]string{"NAT cell is not the one that was asked for: a late packet came through"},
+			[]string{"NAT cell was not shown to be the one that was asked for: a late packet came through"},
 		},
 		{"NAT not checked", Input{Analysis: forgotten(), Checks: []nat.CheckResult{{NAT: "wifi", OK: true}}}, []string{"NAT cell was not checked: it may not be the one that was asked for"}},
 	} {

@@ -3,7 +3,6 @@ package cli
 import (
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -101,7 +100,18 @@ func metricEntries() []entry {
 	var out []entry
 	for _, m := range verdict.Metrics() {
 		out = append(out, entry{m.Name, m.Definition, func(w io.Writer) {
-			fmt.Fprintf(w, "%s (%s)\n\n%s\n", m.Name, m.Unit, m.Definition)
+			fmt.Fprintf(w, "%s (%s)\n\n%s\n\nAsked as: ", m.Name, m.Unit, m.Definition)
+			for i, a := range m.Aggregates {
+				if i > 0 {
+					fmt.Fprint(w, ", ")
+				}
+				if a == verdict.Bare {
+					fmt.Fprint(w, m.Name)
+				} else {
+					fmt.Fprintf(w, "%s(%s)", a, m.Name)
+				}
+			}
+			fmt.Fprintln(w)
 		}})
 	}
 	return out
@@ -117,16 +127,12 @@ func parameters(k faults.Kind) string {
 }
 
 func newList(s *State) *cobra.Command {
-	var names []string
-	for _, k := range kinds {
-		names = append(names, k.name)
-	}
 	return &cobra.Command{
 		Use:       "list [KIND]",
 		Short:     "List scenarios, NAT profiles, faults, policies, protocols, metrics",
 		Example:   "  outlive list\n  outlive list scenarios\n  outlive list metrics",
-		Args:      cobra.MatchAll(cobra.MaximumNArgs(1)),
-		ValidArgs: names,
+		Args:      cobra.MaximumNArgs(1),
+		ValidArgs: kindNames(),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				t := tabwriter.NewWriter(s.Stdout, 0, 0, 2, ' ', 0)
@@ -135,11 +141,11 @@ func newList(s *State) *cobra.Command {
 				}
 				return t.Flush()
 			}
-			i := slices.IndexFunc(kinds, func(k kind) bool { return k.name == args[0] })
-			if i < 0 {
-				return fmt.Errorf("there is no kind %q to list; there are %s", args[0], strings.Join(names, ", "))
+			k, err := kindNamed(args[0])
+			if err != nil {
+				return err
 			}
-			writeEntries(s.Stdout, kinds[i].entries(), min(max(s.Width, 60), 100))
+			writeEntries(s.Stdout, k.entries(), min(max(s.Width, 60), 100))
 			return nil
 		},
 	}
