@@ -31,9 +31,10 @@ lint:
 unit:
 	OUTLIVE_NO_SKIP=1 CGO_ENABLED=0 $(GO) test -timeout 20m ./...
 
-# The packages that do several things at once, under the race detector.
+# The packages that do several things at once, under the race detector, which
+# would otherwise sleep for a second at the end of every process of a lab.
 race:
-	OUTLIVE_NO_SKIP=1 CGO_ENABLED=1 $(GO) test -race -timeout 20m ./lab/... ./nat/... ./probes/...
+	GORACE=atexit_sleep_ms=0 OUTLIVE_NO_SKIP=1 CGO_ENABLED=1 $(GO) test -race -timeout 20m ./lab/... ./nat/... ./probes/...
 
 # Every scenario of the catalogue, several at a time, as the user who calls.
 catalogue: build

@@ -37,53 +37,59 @@ COMMIT
 COMMIT
 `
 
-// BenchmarkSetUp measures a lab of one device, one NAT and the server: Build and
-// one iptables-restore, and Close. The figures are medians.
+// BenchmarkSetUp measures a lab of one device, one NAT with its rules, and the
+// server: Build with one iptables-restore beside it, and Close. The figures are
+// medians.
 func BenchmarkSetUp(b *testing.B) {
-	labtest.Benchmark(b, func(b *testing.B) {
-		tool, keeper := findRestore(b), newKeeper(b)
-		var builds, restores, totals, closes []time.Duration
-		for b.Loop() {
-			start := time.Now()
-			t, err := Build(b.Context(), oneNAT)
-			if err != nil {
-				b.Fatal(err)
-			}
-			built := time.Now()
-			if err := restore(t.Host("cell"), tool, masquerade); err != nil {
-				b.Fatal(err)
-			}
-			ready := time.Now()
-			keeper.watch(b, t)
-			closing := time.Now()
-			if err := t.Close(); err != nil {
-				b.Fatal(err)
-			}
-			closed := time.Now()
-			// The kernel takes the lab apart under the lock that the next one needs.
-			keeper.awaitGone(b)
-			builds = append(builds, built.Sub(start))
-			restores = append(restores, ready.Sub(built))
-			totals = append(totals, ready.Sub(start))
-			closes = append(closes, closed.Sub(closing))
-		}
-		b.ReportMetric(float64(median(totals)), "ns/op")
-		b.ReportMetric(milliseconds(median(builds)), "ms-build")
-		b.ReportMetric(milliseconds(median(restores)), "ms-rules")
-		b.ReportMetric(milliseconds(median(totals)), "ms-set-up")
-		b.ReportMetric(milliseconds(median(closes)), "ms-close")
-	})
+	labtest.Benchmark(b, func(b *testing.B) { measureBuild(b, withRules(b, oneNAT)) })
 }
 
-// BenchmarkHundredLabs measures 100 labs that are started together, from the first
-// start until all are up, and the closing of all.
+// BenchmarkBuild measures the same without rules.
+func BenchmarkBuild(b *testing.B) {
+	labtest.Benchmark(b, func(b *testing.B) { measureBuild(b, oneNAT) })
+}
+
+// withRules is the same topology with rules in its NATs.
+func withRules(tb testing.TB, spec TopologySpec) TopologySpec {
+	tb.Helper()
+	tool := findRestore(tb)
+	spec.Prepare = func(_ context.Context, nat *Host) error { return restore(nat, tool, masquerade) }
+	return spec
+}
+
+func measureBuild(b *testing.B, spec TopologySpec) {
+	keeper := newKeeper(b)
+	var ups, closes []time.Duration
+	for b.Loop() {
+		start := time.Now()
+		t, err := Build(b.Context(), spec)
+		if err != nil {
+			b.Fatal(err)
+		}
+		ups = append(ups, time.Since(start))
+		keeper.watch(b, t)
+		closing := time.Now()
+		if err := t.Close(); err != nil {
+			b.Fatal(err)
+		}
+		closes = append(closes, time.Since(closing))
+		// The kernel takes the lab apart under the lock that the next one needs.
+		keeper.awaitGone(b)
+	}
+	b.ReportMetric(float64(median(ups)), "ns/op")
+	b.ReportMetric(milliseconds(median(ups)), "ms-up")
+	b.ReportMetric(milliseconds(median(closes)), "ms-close")
+}
+
+// BenchmarkHundredLabs measures 100 labs with rules that are started together, from
+// the first start until all are up, and the closing of all.
 func BenchmarkHundredLabs(b *testing.B) {
 	labtest.Benchmark(b, func(b *testing.B) {
-		keeper := newKeeper(b)
+		spec, keeper := withRules(b, oneNAT), newKeeper(b)
 		var ups, closes []time.Duration
 		for b.Loop() {
 			start := time.Now()
-			labs, err := buildTogether(b.Context(), 100, oneNAT)
+			labs, err := buildTogether(b.Context(), 100, spec)
 			if err != nil {
 				b.Fatal(err)
 			}

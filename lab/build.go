@@ -15,11 +15,36 @@ import (
 	"outlive/lab/netns"
 )
 
-// build makes what plan has laid out.
-func (t *Topology) build(ctx context.Context) error {
-	if err := bootAll(ctx, t.hosts); err != nil {
-		return err
+// build makes what plan has laid out and calls prepare for each NAT beside it.
+func (t *Topology) build(ctx context.Context, prepare func(context.Context, *Host) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var prepared sync.WaitGroup
+	err := bootAll(ctx, t.hosts, func(h *Host) {
+		if prepare == nil || h.Role != RoleNAT {
+			return
+		}
+		prepared.Go(func() {
+			if err := prepare(ctx, h); err != nil {
+				cancel(fmt.Errorf("preparing host %s: %w", h.Name, err))
+			}
+		})
+	})
+	if err == nil {
+		err = t.wireUp(ctx)
 	}
+	if err != nil {
+		cancel(err)
+	}
+	prepared.Wait()
+	if err == nil {
+		err = context.Cause(ctx)
+	}
+	return err
+}
+
+// wireUp makes the links between hosts and all that belongs to them.
+func (t *Topology) wireUp(ctx context.Context) error {
 	if err := t.Server().addLoopbackAddr(serverAddr); err != nil {
 		return err
 	}
@@ -45,10 +70,16 @@ func (t *Topology) build(ctx context.Context) error {
 // step that the kernel does not do one at a time.
 const bootWorkers = 2
 
-func bootAll(ctx context.Context, hosts []*Host) error {
+// bootAll boots the hosts and calls ready for each that is, from several goroutines.
+func bootAll(ctx context.Context, hosts []*Host, ready func(*Host)) error {
 	next := make(chan *Host, len(hosts))
-	for _, h := range hosts {
-		next <- h
+	// NATs first: preparing them takes longer than anything else.
+	for _, role := range []Role{RoleNAT, RoleDevice, RoleServer} {
+		for _, h := range hosts {
+			if h.Role == role {
+				next <- h
+			}
+		}
 	}
 	close(next)
 	errs := make([]error, bootWorkers)
@@ -59,14 +90,14 @@ func bootAll(ctx context.Context, hosts []*Host) error {
 				if errs[worker] = h.boot(ctx); errs[worker] != nil {
 					return
 				}
+				ready(h)
 			}
 		})
 	}
 	wg.Wait()
-	// The others are most likely the same mistake.
 	for _, err := range errs {
 		if err != nil {
-			return err
+			return err // others are most likely the same
 		}
 	}
 	return nil
@@ -103,18 +134,12 @@ func (h *Host) boot(ctx context.Context) error {
 		return fmt.Errorf("building host %s: %w", h.Name, err)
 	}
 	h.NS = ns
-	err = ns.Do(func() error {
-		if err := ns.SetSysctls(h.sysctls()); err != nil {
-			return err
-		}
-		for _, s := range optionalSysctls {
-			if err := ns.SetSysctl(s.key, s.value); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
+	if err := ns.SetSysctls(h.sysctls()); err != nil {
+		return fmt.Errorf("building host %s: %w", h.Name, err)
+	}
+	// New interfaces start from the default. The loopback keeps ::1, which no
+	// packet leaves. A kernel without IPv6 does not have the key.
+	if err := ns.SetSysctl("net.ipv6.conf.default.disable_ipv6", "1"); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("building host %s: %w", h.Name, err)
 	}
 	return nil
@@ -138,14 +163,6 @@ func (h *Host) sysctls() map[string]string {
 		s["net.ipv4.ip_unprivileged_port_start"] = "0"
 	}
 	return s
-}
-
-// optionalSysctls exist only where the kernel or a loaded module brings them.
-var optionalSysctls = []struct{ key, value string }{
-	// "all" sets the default for new interfaces too.
-	{"net.ipv6.conf.all.disable_ipv6", "1"},
-	// With br_netfilter loaded (by Docker, say) the rules would see bridged packets twice.
-	{"net.bridge.bridge-nf-call-iptables", "0"},
 }
 
 // loopbackIndex is the number of "lo" in every namespace (LOOPBACK_IFINDEX in net/flow.h).

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
-	vnetns "github.com/vishvananda/netns"
 
 	"outlive/lab/netns"
 )
@@ -17,9 +16,8 @@ import (
 // the kernel removes with the namespace at the other end. There is no other way to
 // ask, as a namespace that nothing refers to cannot be named.
 type keeper struct {
-	ns      *netns.NS
-	updates chan netlink.LinkUpdate
-	wires   int
+	ns    *netns.NS
+	wires int
 }
 
 func newKeeper(tb testing.TB) *keeper {
@@ -28,14 +26,8 @@ func newKeeper(tb testing.TB) *keeper {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	k := &keeper{ns: ns, updates: make(chan netlink.LinkUpdate, 4096)}
-	done := make(chan struct{})
-	at := vnetns.NsHandle(ns.FD())
-	if err := netlink.LinkSubscribeWithOptions(k.updates, done, netlink.LinkSubscribeOptions{Namespace: &at}); err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() { close(done); ns.Close() })
-	return k
+	tb.Cleanup(func() { ns.Close() })
+	return &keeper{ns: ns}
 }
 
 // watch puts a canary into each host of a lab.
@@ -59,7 +51,14 @@ func (k *keeper) awaitGone(tb testing.TB) {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), 30*time.Second)
 	defer cancel()
+	var changes <-chan struct{}
 	for {
+		if changes == nil {
+			var err error
+			if changes, err = k.ns.LinkChanges(ctx); err != nil {
+				tb.Fatal(err)
+			}
+		}
 		links, err := k.ns.Netlink().LinkList()
 		// An interrupted dump is no failure: it comes again with the next change.
 		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
@@ -68,10 +67,12 @@ func (k *keeper) awaitGone(tb testing.TB) {
 		if err == nil && len(links) == 1 {
 			return // the loopback interface
 		}
-		select {
-		case <-k.updates:
-		case <-ctx.Done():
+		if _, ok := <-changes; ok {
+			continue
+		}
+		if ctx.Err() != nil {
 			tb.Fatalf("%d namespaces are still there 30 s after their labs were closed", len(links)-1)
 		}
+		changes = nil // too many at once
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 )
 
 // carrierLimit bounds the wait for the kernel to notice that a link has come or
@@ -46,35 +45,22 @@ func (h *Host) awaitCarrier(ctx context.Context, index int, up bool) error {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, carrierLimit)
-	updates := make(chan netlink.LinkUpdate, 16)
-	// The subscription's goroutine must not be left blocked on a full channel.
-	defer func() {
-		cancel()
-		go func() {
-			for range updates {
-			}
-		}()
-	}()
-	ns := netns.NsHandle(h.NS.FD())
-	err := netlink.LinkSubscribeWithOptions(updates, ctx.Done(), netlink.LinkSubscribeOptions{Namespace: &ns})
+	defer cancel()
+	changes, err := h.NS.LinkChanges(ctx)
 	if err != nil {
-		close(updates)
 		return err
 	}
 	for {
 		if is, err := h.hasCarrier(index); err != nil || is == up {
 			return err
 		}
-		select {
-		case _, ok := <-updates:
-			if !ok && ctx.Err() == nil {
-				return errors.New("the kernel dropped messages about it")
-			}
-		case <-ctx.Done():
+		if _, ok := <-changes; ok {
+			continue
 		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
+		if ctx.Err() == nil {
+			return errors.New("the kernel dropped messages about links")
 		}
+		return context.Cause(ctx)
 	}
 }
 

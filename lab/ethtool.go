@@ -42,7 +42,7 @@ func (i *Interface) offloadsOff() error {
 		if err != nil {
 			return i.failed("turning off offloads", err)
 		}
-		defer unix.Close(fd)
+		defer func() { _ = unix.Close(fd) }()
 		for _, o := range offloads {
 			if err := ethtool(fd, i.Name, o.command, 0); err != nil {
 				return i.failed("turning off "+o.name, err)

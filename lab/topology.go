@@ -24,6 +24,13 @@ type TopologySpec struct {
 	Uplinks []UplinkSpec
 	// Devices are the devices, at most MaxDevices on one uplink.
 	Devices []DeviceSpec
+	// Prepare, if not nil, is called for each NAT host as soon as its namespace is
+	// there: the place to install rules. It runs in a goroutine of its own while the
+	// rest is built, which hides most of its time, so the host may or may not have
+	// its interfaces yet. Build waits for all calls; if one fails, ctx ends for the
+	// others and Build fails with its error. What calls that succeeded have opened
+	// is the caller's to close then.
+	Prepare func(ctx context.Context, nat *Host) error
 }
 
 // UplinkSpec is one access network: the NATs between its devices and the server.
@@ -68,7 +75,7 @@ func Build(ctx context.Context, spec TopologySpec) (*Topology, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := t.build(ctx); err != nil {
+	if err := t.build(ctx, spec.Prepare); err != nil {
 		t.Close()
 		return nil, err
 	}

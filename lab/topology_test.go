@@ -2,11 +2,14 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -89,7 +92,9 @@ func say(tb testing.TB, from, to net.Conn, line string) {
 
 func hear(tb testing.TB, c net.Conn, line string) {
 	tb.Helper()
-	c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if err := c.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		tb.Fatal(err)
+	}
 	got := make([]byte, len(line))
 	if _, err := io.ReadFull(c, got); err != nil {
 		tb.Fatalf("waiting for %q: %v", line, err)
@@ -233,10 +238,19 @@ func TestFramesAreThoseOfAWire(t *testing.T) {
 		client, server := dial(t, topology.Host("phone"), "198.51.100.1:443", accepted)
 		const size = 2 << 20
 		for _, way := range []struct{ from, to net.Conn }{{client, server}, {server, client}} {
-			go io.CopyN(way.from, zeros{}, size)
-			way.to.SetReadDeadline(time.Now().Add(20 * time.Second))
+			sent := make(chan error, 1)
+			go func() {
+				_, err := io.CopyN(way.from, zeros{}, size)
+				sent <- err
+			}()
+			if err := way.to.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+				t.Fatal(err)
+			}
 			if n, err := io.CopyN(io.Discard, way.to, size); err != nil {
 				t.Fatalf("%d of %d bytes arrived: %v", n, size, err)
+			}
+			if err := <-sent; err != nil {
+				t.Fatal(err)
 			}
 		}
 		full := tap.await(t, 100, func(f frame) bool { return f.length == 1514 })
@@ -285,6 +299,46 @@ func TestCloseLeavesNothing(t *testing.T) {
 			}
 		}
 		keeper.awaitGone(t)
+	})
+}
+
+// TestPrepare: it is called for each NAT, and its failure is that of Build.
+func TestPrepare(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var got []string
+		spec := twoUplinks
+		spec.Prepare = func(_ context.Context, nat *Host) error {
+			mu.Lock()
+			defer mu.Unlock()
+			got = append(got, nat.Name)
+			return nil
+		}
+		build(t, spec)
+		slices.Sort(got)
+		if diff := cmp.Diff([]string{"cell.1", "cell.2", "wifi"}, got); diff != "" {
+			t.Errorf("hosts that were prepared (-want +got):\n%s", diff)
+		}
+
+		failed := errors.New("no rules today")
+		ended := make(chan error, 3)
+		spec.Prepare = func(ctx context.Context, nat *Host) error {
+			if nat.Name == "wifi" {
+				return failed
+			}
+			<-ctx.Done()
+			ended <- context.Cause(ctx)
+			return nil
+		}
+		_, err := Build(t.Context(), spec)
+		if !errors.Is(err, failed) {
+			t.Errorf("got %v; want the error of Prepare", err)
+		}
+		for len(ended) > 0 {
+			if err := <-ended; !errors.Is(err, failed) {
+				t.Errorf("the others were ended by %v; want the error of Prepare", err)
+			}
+		}
 	})
 }
 

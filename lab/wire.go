@@ -3,6 +3,7 @@ package lab
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 
 	"github.com/vishvananda/netlink"
@@ -113,6 +114,11 @@ func (i *Interface) addBridge() error {
 	}
 	if err != nil {
 		return i.failed("making the bridge", err)
+	}
+	// With br_netfilter loaded (by Docker, say) the rules would see its packets twice.
+	err = i.Host.NS.SetSysctl("net.bridge.bridge-nf-call-iptables", "0")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return i.failed("keeping the rules away from the bridge", err)
 	}
 	return nil
 }

@@ -63,13 +63,14 @@ func openAsker(ns *netns.NS) (*asker, error) {
 	// that does not answer at all.
 	limit := unix.NsecToTimeval(time.Second.Nanoseconds())
 	if err := unix.SetsockoptTimeval(a.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit); err != nil {
-		a.close()
+		a.Close()
 		return nil, err
 	}
 	return a, nil
 }
 
-func (a *asker) close() error {
+// Close closes the socket; closing twice is no error.
+func (a *asker) Close() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.fd < 0 {

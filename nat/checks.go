@@ -65,7 +65,7 @@ func tryConntrack(context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer t.close()
+	defer t.Close()
 	events, err := openEvents(ns)
 	if err != nil {
 		return "", err

@@ -113,13 +113,14 @@ func openTable(ns *netns.NS) (*table, error) {
 	// Any request makes the kernel load what it needs; this one finds nothing.
 	nothing := conntrack.NewFlow(unix.IPPROTO_TCP, 0, netip.IPv4Unspecified(), netip.IPv4Unspecified(), 1, 1, 0, 0)
 	if _, _, err := t.get(nothing.TupleOrig); err != nil {
-		t.close()
+		t.Close()
 		return nil, noConntrack(err)
 	}
 	return t, nil
 }
 
-func (t *table) close() error { return errors.Join(t.conn.Close(), t.asker.close()) }
+// Close closes both sockets.
+func (t *table) Close() error { return errors.Join(t.conn.Close(), t.asker.Close()) }
 
 func (t *table) dump() ([]conntrack.Flow, error) { return t.conn.Dump(nil) }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -85,7 +86,7 @@ func (n *NAT) Close() error {
 	defer n.mu.Unlock()
 	var problems []error
 	if n.table != nil {
-		problems = append(problems, n.table.close())
+		problems = append(problems, n.table.Close())
 	}
 	if n.events != nil {
 		problems = append(problems, n.events.Close())
@@ -125,14 +126,21 @@ func setSysctls(ns *netns.NS, settings map[string]string) error {
 // compareSysctls says in words which settings differ from those wanted.
 func compareSysctls(ns *netns.NS, want map[string]string) []string {
 	var wrong []string
-	for _, key := range slices.Sorted(maps.Keys(want)) {
-		got, err := ns.Sysctl(key)
-		switch {
-		case err != nil:
-			wrong = append(wrong, err.Error())
-		case got != want[key]:
-			wrong = append(wrong, fmt.Sprintf("%s is %s, asked for was %s", strings.TrimPrefix(key, "net.netfilter."), got, want[key]))
+	// One visit to the namespace for all: the visit costs more than the reading.
+	err := ns.Do(func() error {
+		for _, key := range slices.Sorted(maps.Keys(want)) {
+			value, err := os.ReadFile("/proc/sys/" + strings.ReplaceAll(key, ".", "/"))
+			if err != nil {
+				return err
+			}
+			if got := strings.TrimSpace(string(value)); got != want[key] {
+				wrong = append(wrong, fmt.Sprintf("%s is %s, asked for was %s", strings.TrimPrefix(key, "net.netfilter."), got, want[key]))
+			}
 		}
+		return nil
+	})
+	if err != nil {
+		wrong = append(wrong, fmt.Sprintf("the settings could not be read: %v", err))
 	}
 	return wrong
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -23,6 +24,9 @@ func sortedSettings(settings map[string]string) []string {
 	}
 	return lines
 }
+
+// policy is a line of a listing that the rules leave out.
+var policy = regexp.MustCompile(`(?m)^:[A-Z]+ ACCEPT .*\n`)
 
 // Both variants of iptables take the rules of every profile, list them as they
 // were written, and make a NAT that passes its check.
@@ -61,7 +65,7 @@ func TestBothVariants(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					if wrong := compareRules(l.Rules(), listed); len(wrong) > 0 {
+					if wrong := compareRules(l.Rules(), policy.ReplaceAllString(listed, "")); len(wrong) > 0 {
 						t.Errorf("the listing differs from the rules: %s", strings.Join(wrong, "; "))
 					}
 				}

@@ -40,14 +40,15 @@ func (e *RuleError) Unwrap() error { return e.Err }
 
 // Format prints the long form for %+v.
 func (e *RuleError) Format(s fmt.State, verb rune) {
-	io.WriteString(s, e.Error())
-	if verb != 'v' || !s.Flag('+') {
-		return
+	text := e.Error()
+	if verb == 'v' && s.Flag('+') {
+		text += fmt.Sprintf("\n\n%s said:\n%s\n\nthe ruleset:\n", e.Tool, strings.TrimSpace(e.Output))
+		for i, line := range strings.Split(strings.TrimSuffix(e.Ruleset, "\n"), "\n") {
+			text += fmt.Sprintf("%3d  %s\n", i+1, line)
+		}
 	}
-	fmt.Fprintf(s, "\n\n%s said:\n%s\n\nthe ruleset:\n", e.Tool, strings.TrimSpace(e.Output))
-	for i, line := range strings.Split(strings.TrimSuffix(e.Ruleset, "\n"), "\n") {
-		fmt.Fprintf(s, "%3d  %s\n", i+1, line)
-	}
+	// What cannot be printed has nobody to be told.
+	_, _ = io.WriteString(s, text)
 }
 
 // restore replaces the namespace's filter and nat rules by the ruleset, all or

@@ -36,7 +36,7 @@ func (r *round) tooLate(p probed) {
 	if p.aim == aliveLAN || p.aim == aliveWAN {
 		meant = r.timeout - probeMargin
 	}
-	r.note("the lab was late: a probe meant for %s of silence came after %s to %s", round3(meant), round3(p.least), round3(p.most))
+	r.note("the lab was late: a probe meant for %s of silence came after %s to %s", readable(meant), readable(p.least), readable(p.most))
 }
 
 // judgeAlive is for a probe just before the timeout: it must pass.
@@ -48,7 +48,7 @@ func (r *round) judgeAlive(p probed) {
 			r.lastAlive = max(r.lastAlive, p.least)
 		}
 	case r.deleting || p.most < r.timeout-2*tick:
-		r.wrong(p.aim, "%s did not pass after %s of silence, although the timeout asked for is %s", p.aim, round3(p.most), units.Duration(r.timeout))
+		r.wrong(p.aim, "%s did not pass after %s of silence, although the timeout asked for is %s", p.aim, readable(p.most), units.Duration(r.timeout))
 	default:
 		r.tooLate(p)
 	}
@@ -82,7 +82,7 @@ func (r *round) stillAlive(p probed) {
 		r.wrong(p.aim, "%s passed although its mapping had been deleted", p.aim)
 		return
 	}
-	r.wrong(aliveLAN, "a connection still had its mapping after %s of silence; the timeout asked for is %s", round3(p.least), units.Duration(r.timeout))
+	r.wrong(aliveLAN, "a connection still had its mapping after %s of silence; the timeout asked for is %s", readable(p.least), units.Duration(r.timeout))
 }
 
 // judgeLAN is for a late packet from the LAN side.
@@ -145,10 +145,10 @@ func (r *round) judgeLAN(p probed, saw sighting) error {
 func (r *round) answer(p probed, port uint16) error {
 	f := *p.flow
 	f.lanNext += uint32(len(p.sent.payload))
-	back := f.fromWAN(ack, "")
+	back := f.inward(ack, "")
 	if port != f.mapped.Port() {
 		// The far end does not know the connection under its new port.
-		back = f.fromWAN(rst, "")
+		back = f.inward(rst, "")
 	}
 	back.to = netip.AddrPortFrom(f.mapped.Addr(), port)
 	saw, err := r.prober.fromWAN(back)

@@ -47,14 +47,14 @@ func (l *natLab) connect(t *testing.T, n int) []*connection {
 		}
 		for _, end := range []struct{ from, to net.Conn }{{client, server}, {server, client}} {
 			limit := time.Now().Add(5 * time.Second)
-			end.to.SetReadDeadline(limit)
+			_ = end.to.SetReadDeadline(limit)
 			if _, err := end.from.Write([]byte("x")); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := io.ReadFull(end.to, make([]byte, 1)); err != nil {
 				t.Fatal(err)
 			}
-			end.to.SetReadDeadline(time.Time{})
+			_ = end.to.SetReadDeadline(time.Time{})
 		}
 		all = append(all, c)
 	}
@@ -262,7 +262,7 @@ func none(t *testing.T, s *sniffer, after int, where string, match func(sniffed)
 
 func refused(t *testing.T, who string, c net.Conn) {
 	t.Helper()
-	c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
 	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("%s's connection ended with %v, want a reset", who, err)
 	}
@@ -270,7 +270,7 @@ func refused(t *testing.T, who string, c net.Conn) {
 
 func readBack(t *testing.T, c net.Conn, want string) {
 	t.Helper()
-	c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
 	got := make([]byte, len(want))
 	if _, err := io.ReadFull(c, got); err != nil || string(got) != want {
 		t.Errorf("read %q, %v; want %q", got, err, want)

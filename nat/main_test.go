@@ -20,7 +20,9 @@ var update = flag.Bool("update", false, "write golden files anew")
 func TestMain(m *testing.M) {
 	sandbox.Main()
 	// These tests wait for timeouts more than they compute.
-	flag.Set("test.parallel", "32")
+	if err := flag.Set("test.parallel", "32"); err != nil {
+		panic(err)
+	}
 	os.Exit(m.Run())
 }
 

@@ -120,7 +120,7 @@ func openEnd(side string, host *lab.Host) (*wireEnd, error) {
 
 func (e *wireEnd) close() {
 	if e.fd >= 0 {
-		unix.Close(e.fd)
+		_ = unix.Close(e.fd)
 		e.fd = -1
 	}
 }
@@ -238,11 +238,12 @@ func (f *flow) tuple() conntrack.Tuple {
 	return conntrack.NewFlow(unix.IPPROTO_TCP, 0, f.inside.Addr(), f.outside.Addr(), f.inside.Port(), f.outside.Port(), 0, 0).TupleOrig
 }
 
-func (f *flow) fromLAN(flags flags, payload string) segment {
+// outward is the next packet from the inside, inward the next one from the outside.
+func (f *flow) outward(flags tcpFlags, payload string) segment {
 	return segment{from: f.inside, to: f.outside, flags: flags, seq: f.lanNext, ack: f.wanNext, payload: payload}
 }
 
-func (f *flow) fromWAN(flags flags, payload string) segment {
+func (f *flow) inward(flags tcpFlags, payload string) segment {
 	return segment{from: f.outside, to: f.mapped, flags: flags, seq: f.wanNext, ack: f.lanNext, payload: payload}
 }
 
@@ -267,21 +268,21 @@ func (p *prober) open() (*flow, error) {
 	}
 	f.mapped = got.from
 	f.lanNext++
-	if err := p.wan.send(f.fromWAN(syn|ack, "")); err != nil {
+	if err := p.wan.send(f.inward(syn|ack, "")); err != nil {
 		return nil, err
 	}
 	if _, _, err := p.lan.await("the SYN+ACK of a new connection", atLAN); err != nil {
 		return nil, err
 	}
 	f.wanNext++
-	if err := p.lan.send(f.fromLAN(ack, "")); err != nil {
+	if err := p.lan.send(f.outward(ack, "")); err != nil {
 		return nil, err
 	}
 	if _, _, err := p.wan.await("the ACK of a new connection", atWAN); err != nil {
 		return nil, err
 	}
 	const data = "probe"
-	if err := p.lan.send(f.fromLAN(psh|ack, data)); err != nil {
+	if err := p.lan.send(f.outward(psh|ack, data)); err != nil {
 		return nil, err
 	}
 	if _, _, err := p.wan.await("data", func(s segment) bool { return atWAN(s) && s.payload == data }); err != nil {
@@ -289,7 +290,7 @@ func (p *prober) open() (*flow, error) {
 	}
 	f.lanNext += uint32(len(data))
 	f.refreshed.from = time.Now()
-	if err := p.wan.send(f.fromWAN(ack, "")); err != nil {
+	if err := p.wan.send(f.inward(ack, "")); err != nil {
 		return nil, err
 	}
 	if _, _, err := p.lan.await("an ACK", atLAN); err != nil {

@@ -52,7 +52,7 @@ type round struct {
 	// told are the problems by their kind, so that three sets of probes say a thing once.
 	told map[string]bool
 	// notes say why a probe proved nothing.
-	notes []string
+	notes []note
 	// silent says that a packet which every NAT lets through did not come.
 	silent bool
 	// good counts the probes that proved what they were for.
@@ -83,8 +83,11 @@ func (r *round) wrong(about aim, format string, args ...any) {
 	r.problems = append(r.problems, fmt.Sprintf(format, args...))
 }
 
+// note is a reason for which a probe proved nothing. Those of one kind differ in figures only.
+type note struct{ kind, text string }
+
 func (r *round) note(format string, args ...any) {
-	r.notes = append(r.notes, fmt.Sprintf(format, args...))
+	r.notes = append(r.notes, note{format, fmt.Sprintf(format, args...)})
 }
 
 // proven says that each thing has been shown at least once and nothing contradicts.
@@ -179,7 +182,7 @@ func (r *round) checkEntry(f *flow) error {
 	left := time.Duration(got.Timeout) * time.Second
 	switch {
 	case !ok && age < r.timeout-2*tick:
-		r.wrong(aliveLAN, "the mapping of a new connection was gone after %s; asked for was %s", round3(age), units.Duration(r.timeout))
+		r.wrong(aliveLAN, "the mapping of a new connection was gone after %s; asked for was %s", readable(age), units.Duration(r.timeout))
 	case ok && (left > r.timeout || left < r.timeout-age-time.Second-2*tick):
 		r.wrong(aliveLAN, "the mapping of a new connection has %s left; asked for was a timeout of %s", units.Duration(left), units.Duration(r.timeout))
 	}
@@ -210,13 +213,13 @@ func (r *round) fire(s shot) error {
 	var err error
 	switch s.aim {
 	case aliveLAN, lateLAN:
-		sent = s.fromLAN(psh|ack, "late")
+		sent = s.outward(psh|ack, "late")
 		saw, err = r.prober.fromLAN(sent)
 	case lateFIN:
-		sent = s.fromLAN(fin|ack, "")
+		sent = s.outward(fin|ack, "")
 		saw, err = r.prober.fromLAN(sent)
 	case aliveWAN, lateWAN:
-		sent = s.fromWAN(psh|ack, "late")
+		sent = s.inward(psh|ack, "late")
 		saw, err = r.prober.fromWAN(sent)
 	}
 	if err != nil {
@@ -252,7 +255,7 @@ func sameContent(x, y segment) bool {
 	return !x.udp && x.flags == y.flags && x.seq == y.seq && x.payload == y.payload
 }
 
-// round3 is a length of time as people want to read it.
-func round3(d time.Duration) units.Duration {
+// readable is a length of time as people want to read it.
+func readable(d time.Duration) units.Duration {
 	return units.Duration(max(d, 0).Round(time.Millisecond))
 }

@@ -14,23 +14,23 @@ import (
 type segment struct {
 	from, to netip.AddrPort
 	udp      bool
-	flags    flags
+	flags    tcpFlags
 	seq, ack uint32
 	payload  string
 }
 
-// flags are the TCP flags that matter here.
-type flags uint8
+// tcpFlags are the TCP flags that matter here.
+type tcpFlags uint8
 
 const (
-	syn flags = 1 << iota
+	syn tcpFlags = 1 << iota
 	ack
 	psh
 	fin
 	rst
 )
 
-func (f flags) String() string {
+func (f tcpFlags) String() string {
 	var names []string
 	for i, name := range []string{"SYN", "ACK", "PSH", "FIN", "RST"} {
 		if f&(1<<i) != 0 {
@@ -94,7 +94,7 @@ func parse(frame []byte) (s segment, ok bool) {
 	case *layers.TCP:
 		s.from, s.to = netip.AddrPortFrom(from, uint16(t.SrcPort)), netip.AddrPortFrom(to, uint16(t.DstPort))
 		s.seq, s.ack, s.payload = t.Seq, t.Ack, string(t.Payload)
-		for flag, set := range map[flags]bool{syn: t.SYN, ack: t.ACK, psh: t.PSH, fin: t.FIN, rst: t.RST} {
+		for flag, set := range map[tcpFlags]bool{syn: t.SYN, ack: t.ACK, psh: t.PSH, fin: t.FIN, rst: t.RST} {
 			if set {
 				s.flags |= flag
 			}

@@ -44,8 +44,8 @@ type CheckResult struct {
 	// shortest after which none did. They enclose the true timeout.
 	LastAlive units.Seconds `json:"last_alive_s"`
 	FirstDead units.Seconds `json:"first_dead_s"`
-	// Rounds is how many rounds of probes it took. More than one means that the
-	// machine was late or that the lab deleted the probes' mappings meanwhile.
+	// Rounds is how many rounds of probes it took: one, or two with a twin. More
+	// mean that the machine was late, or that the lab deleted the probes' mappings.
 	Rounds int `json:"rounds"`
 }
 
@@ -117,12 +117,12 @@ func (c *check) run(ctx context.Context, until time.Time) error {
 	for _, w := range compareSysctls(c.nat.host.NS, Sysctls(c.nat.profile)) {
 		c.wrong("%s", w)
 	}
-	real, err := c.nat.takeProber(c.topology)
+	own, err := c.nat.takeProber(c.topology)
 	if err != nil {
 		return err
 	}
 	defer c.nat.checking.Unlock()
-	direct, err := c.direct(ctx, real, until)
+	direct, err := c.direct(ctx, own, until)
 	if err != nil {
 		return err
 	}
@@ -137,18 +137,18 @@ func (c *check) run(ctx context.Context, until time.Time) error {
 		}
 		return c.compareRules(ctx, reference)
 	}
-	return c.byTwin(ctx, real)
+	return c.byTwin(ctx, own)
 }
 
 // direct proves everything on the real NAT, as long as it is left alone. It is
 // false if it could not, for want of time.
-func (c *check) direct(ctx context.Context, real *prober, until time.Time) (bool, error) {
+func (c *check) direct(ctx context.Context, own *prober, until time.Time) (bool, error) {
 	timeout := c.result.Timeout.D()
 	enough := func() bool { return time.Until(until) >= timeout+roundExtra }
 	if !enough() {
 		return false, nil
 	}
-	r, err := c.repeat(ctx, real, timeout, false, enough)
+	r, err := c.repeat(ctx, own, timeout, false, enough)
 	if err != nil || !r.conclusive() {
 		return false, err
 	}
@@ -159,7 +159,7 @@ func (c *check) direct(ctx context.Context, real *prober, until time.Time) (bool
 
 // byTwin proves late packets on the real NAT by deleting the probes' mappings,
 // and the expiry on a twin.
-func (c *check) byTwin(ctx context.Context, real *prober) error {
+func (c *check) byTwin(ctx context.Context, own *prober) error {
 	c.result.Twin = true
 	host, probe, err := c.topology.AddTwin(c.nat.host.Name)
 	if err != nil {
@@ -181,7 +181,7 @@ func (c *check) byTwin(ctx context.Context, real *prober) error {
 	}
 	defer p.close()
 	always := func() bool { return true }
-	deleted, err := c.repeat(ctx, real, c.result.Timeout.D(), true, always)
+	deleted, err := c.repeat(ctx, own, c.result.Timeout.D(), true, always)
 	if err != nil {
 		return err
 	}
@@ -198,7 +198,7 @@ func (c *check) byTwin(ctx context.Context, real *prober) error {
 // repeat makes rounds until one is conclusive, as long as another one may be
 // begun. If none becomes so although there was time, the reasons are its problem.
 func (c *check) repeat(ctx context.Context, p *prober, timeout time.Duration, deleting bool, more func() bool) (*round, error) {
-	var notes []string
+	var notes []note
 	silent := 0
 	for n := 1; ; n++ {
 		r, err := c.attempt(ctx, p, timeout, deleting)
@@ -321,17 +321,21 @@ func listed(text string) []string {
 	return lines
 }
 
-// summarise joins notes, each once.
-func summarise(notes []string) string {
-	var once []string
+// summarise joins notes, the first of each kind with how many there were.
+func summarise(notes []note) string {
+	count := map[string]int{}
+	var first []note
 	for _, n := range notes {
-		if !slices.Contains(once, n) {
-			once = append(once, n)
+		if count[n.kind]++; count[n.kind] == 1 {
+			first = append(first, n)
 		}
 	}
-	const most = 3
-	if len(once) > most {
-		once = append(once[:most], fmt.Sprintf("and %d more", len(once)-most))
+	var parts []string
+	for _, n := range first {
+		if more := count[n.kind] - 1; more > 0 {
+			n.text += fmt.Sprintf(" (and %d more)", more)
+		}
+		parts = append(parts, n.text)
 	}
-	return strings.Join(once, "; ")
+	return strings.Join(parts, "; ")
 }

@@ -3,6 +3,8 @@ package nat
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -260,6 +262,50 @@ func TestSelfCheckSurvivesFlush(t *testing.T) {
 	})
 }
 
+// The machine stands still while probes are due: this process is stopped by a
+// signal for longer than a probe may be late. Such a round proves nothing and is
+// repeated; where there is no time for that, a twin gives the proof; and where the
+// machine never keeps up, the check says that the lab was late.
+func TestSelfCheckLate(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		stops  int
+		window time.Duration
+		ok     bool
+		twin   bool
+		rounds int
+	}{
+		{"once", 1, time.Minute, true, false, 2},
+		{"once, with no time left", 1, time.Second + roundExtra + 100*time.Millisecond, true, true, 3},
+		{"always", 20, time.Minute, false, false, roundLimit},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			labtest.Run(t, func(t *testing.T) {
+				l := build(t, profile(time.Second, LANDrop, WANDrop))
+				stopper := exec.Command("sh", "-c", fmt.Sprintf(
+					`i=0; while [ $i -lt %d ]; do sleep 0.4; kill -STOP $PPID; sleep 1.3; kill -CONT $PPID; i=$((i+1)); done`, c.stops))
+				if err := stopper.Start(); err != nil {
+					t.Fatal(err)
+				}
+				defer func() {
+					// It may hold this process stopped at this moment, and will let it go on.
+					_ = stopper.Process.Kill()
+					_ = stopper.Wait()
+				}()
+				r := SelfCheck(within(t, time.Minute), l.Topology, l.NAT, c.window)
+				t.Logf("OK %v, twin %v, %d rounds, took %.1f s: %s", r.OK, r.Twin, r.Rounds, r.Took.D().Seconds(), r.Why)
+				if r.OK != c.ok || r.Twin != c.twin || r.Rounds != c.rounds {
+					t.Errorf("OK %v, twin %v, %d rounds; want %v, %v, %d", r.OK, r.Twin, r.Rounds, c.ok, c.twin, c.rounds)
+				}
+				if !c.ok && !strings.Contains(r.Why, "the lab was late: a probe meant for 600ms of silence came after 1.") {
+					t.Errorf("the check does not say that the lab was late: %q", r.Why)
+				}
+			})
+		})
+	}
+}
+
 // A check that is cut short is not OK, ends at once, and says so.
 func TestSelfCheckCancelled(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
@@ -295,8 +341,15 @@ func TestRoundTooLate(t *testing.T) {
 		"the lab was late: a probe meant for 2.4s of silence came after 3.2s to 3.201s",
 		"the lab was late: a probe meant for 2.4s of silence came after 1.99s to 1.991s",
 	}
-	if diff := cmp.Diff(want, r.notes); diff != "" {
+	var got []string
+	for _, n := range r.notes {
+		got = append(got, n.text)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("notes (-want +got):\n%s", diff)
+	}
+	if got, want := summarise(r.notes), want[0]+" (and 2 more)"; got != want {
+		t.Errorf("in short %q, want %q", got, want)
 	}
 	if r.conclusive() || r.proven() || len(r.problems) > 0 {
 		t.Errorf("conclusive %v, proven %v, problems %q", r.conclusive(), r.proven(), r.problems)

@@ -67,7 +67,7 @@ func sniff(t *testing.T, topology *lab.Topology) *sniffer {
 			t.Fatal(err)
 		}
 		reading.Go(func() {
-			defer unix.Close(fd)
+			defer func() { _ = unix.Close(fd) }()
 			buffer := make([]byte, 4096)
 			for {
 				select {
@@ -163,7 +163,7 @@ func sendDatagrams(from netip.Addr, to netip.AddrPort, n int) error {
 		if err == nil {
 			err = unix.Sendto(fd, []byte("x"), 0, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()})
 		}
-		unix.Close(fd)
+		_ = unix.Close(fd)
 		if err != nil {
 			return err
 		}

@@ -44,7 +44,7 @@ func (n *NAT) Watch(ctx context.Context, report func(MappingEvent)) error {
 	if err != nil {
 		return fail(err)
 	}
-	defer look.close()
+	defer look.Close()
 	w := newWatcher(n, look, report)
 	if err := w.run(ctx, conn); err != nil && ctx.Err() == nil {
 		return fail(err)
@@ -84,10 +84,15 @@ func listen(conn *netlink.Conn, out chan<- heard, done <-chan struct{}) {
 	}
 	lossy, waited := false, time.Duration(0)
 	for {
-		if lossy {
-			conn.SetReadDeadline(time.Now().Add(quietTime))
-		}
 		before := time.Now()
+		limit := time.Time{}
+		if lossy {
+			limit = before.Add(quietTime)
+		}
+		if err := conn.SetReadDeadline(limit); err != nil {
+			put(heard{at: before, err: err})
+			return
+		}
 		messages, err := conn.Receive()
 		at := time.Now()
 		quiet := errors.Is(err, os.ErrDeadlineExceeded)
@@ -114,7 +119,6 @@ func listen(conn *netlink.Conn, out chan<- heard, done <-chan struct{}) {
 		}
 		if quiet {
 			lossy = false
-			conn.SetReadDeadline(time.Time{})
 		}
 	}
 }

@@ -168,7 +168,7 @@ func TestWatchClosed(t *testing.T) {
 			c.Close()
 			t.Fatal("connected to a port where nobody listens")
 		}
-		from := s.await(t, "the SYN", 0, func(p sniffed) bool { return p.flags == syn }).from
+		from := s.await(t, "the SYN", 0, func(p sniffed) bool { return p.point == "phone:cell" && p.flags == syn }).from
 		gone := e.await(t, MappingGone, from, 1, 5*time.Second)
 		if gone.Cause != CauseClosed {
 			t.Errorf("the mapping of a refused connection went because it was %s", gone.Cause)
@@ -197,10 +197,10 @@ func TestWatchLost(t *testing.T) {
 		if err := conn.SetReadBuffer(64 << 10); err != nil {
 			t.Fatal(err)
 		}
-		l.NAT.mu.Lock()
-		l.NAT.events.Close()
-		l.NAT.events = conn
-		l.NAT.mu.Unlock()
+		l.mu.Lock()
+		l.events.Close()
+		l.events = conn
+		l.mu.Unlock()
 
 		ctx, cancel := context.WithCancel(t.Context())
 		hold := make(chan struct{})

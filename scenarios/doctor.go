@@ -9,11 +9,14 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 
 	"outlive/lab/feature"
 	"outlive/lab/sandbox"
+	"outlive/nat"
 	"outlive/probes/capture"
+	"outlive/probes/socket"
 )
 
 // doctorJob tries one check inside a sandbox, where a lab would do the thing.
@@ -31,7 +34,7 @@ type finding struct {
 }
 
 // inside are the checks that need a sandbox around them.
-func inside() []feature.Check { return capture.Checks() }
+func inside() []feature.Check { return slices.Concat(nat.Checks(), capture.Checks(), socket.Checks()) }
 
 // Checks is everything that a lab needs of a machine, each to be found out by
 // trying it. The program that tries them must have called sandbox.Main.
@@ -52,7 +55,7 @@ func tryInside(ctx context.Context, name string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("making a folder for the check: %w", err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	var f finding
 	var stderr bytes.Buffer
 	box, err := sandbox.Start(ctx, sandbox.Spec{

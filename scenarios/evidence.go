@@ -2,6 +2,7 @@ package scenarios
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"outlive/faults"
 	"outlive/lab"
@@ -89,6 +91,8 @@ func readEvidence(dir string) (*evidence, error) {
 			if len(line) > 0 {
 				ev.spoilt = append(ev.spoilt, fmt.Sprintf("%s ends in the middle of line %d: the lab was killed while writing", eventsFile, n))
 			}
+			// Lines stand in the order in which things were learnt.
+			slices.SortStableFunc(ev.events, func(a, b lab.Event) int { return cmp.Compare(a.At, b.At) })
 			return ev, nil
 		}
 		if err != nil {

@@ -38,7 +38,7 @@ func (l *labRun) startServer(ctx context.Context) error {
 	host := l.topology.Server()
 	addr := l.serverAddr()
 	spec := process.Spec{
-		Name:       "server",
+		Name:       serverHost,
 		NS:         host.NS,
 		Dir:        filepath.Join(l.dir, workFolder(serverHost)),
 		Log:        filepath.Join(l.dir, "server.log"),
@@ -61,7 +61,7 @@ func (l *labRun) startServer(ctx context.Context) error {
 	}
 	p, err := process.Start(spec)
 	if err != nil {
-		return fmt.Errorf("starting the server: %w", err)
+		return err
 	}
 	l.programs.server = p
 	ready, cancel := context.WithTimeout(ctx, readyLimit)
@@ -100,7 +100,7 @@ func (l *labRun) startClients(ctx context.Context) error {
 			return fmt.Errorf("starting the clients: %w", err)
 		}
 		spec := process.Spec{
-			Name:       d.Name,
+			Name:       "client " + d.Name,
 			NS:         l.topology.Host(d.Name).NS,
 			Dir:        filepath.Join(l.dir, workFolder(clientProgramName(d.Name))),
 			Log:        filepath.Join(l.dir, clientProgramName(d.Name)+".log"),
@@ -129,7 +129,7 @@ func (l *labRun) startClients(ctx context.Context) error {
 		}
 		p, err := process.Start(spec)
 		if err != nil {
-			return fmt.Errorf("starting the client of %s: %w", d.Name, err)
+			return err
 		}
 		l.programs.clients = append(l.programs.clients, p)
 		l.watchExit(p, d.Name, kindClientExit)

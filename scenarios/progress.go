@@ -7,8 +7,13 @@ import (
 	"outlive/probes/socket"
 )
 
-// EventStart is the kind of the event that marks scenario time zero.
-const EventStart = kindStart
+// The kinds of events that those who watch a run look for.
+const (
+	// EventStart marks scenario time zero.
+	EventStart = kindStart
+	// EventProblem says why nothing can be judged; the result repeats it.
+	EventProblem = kindProblem
+)
 
 // CountConnections keeps the set of connections that devices hold open, by what
 // their kernels say; it is fed with every event of a lab in order.

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 		if err != nil {
 			panic(err)
 		}
-		defer os.RemoveAll(dir)
+		defer func() { _ = os.RemoveAll(dir) }()
 		// Others may run it too: one test is an ordinary user.
 		if err := os.Chmod(dir, 0o755); err != nil {
 			panic(err)

@@ -46,7 +46,7 @@ func TestSample(t *testing.T) {
 		{"skips", func(t *testing.T) { labtest.SkipUnsupported(t, fmt.Errorf("trying: %w", missing)) }},
 		{"has an error", func(t *testing.T) { labtest.SkipUnsupported(t, errors.New("some error")) }},
 		{"panics", func(*testing.T) { panic("in a test") }},
-		{"dies", func(*testing.T) { syscall.Kill(os.Getpid(), syscall.SIGKILL) }},
+		{"dies", func(*testing.T) { _ = syscall.Kill(os.Getpid(), syscall.SIGKILL) }},
 		{"has parts", func(t *testing.T) {
 			t.Run("good", func(*testing.T) {})
 			t.Run("bad", func(t *testing.T) { t.Error("failed in a part") })

@@ -32,7 +32,7 @@ func TestDialAndListen(t *testing.T) {
 				return
 			}
 			defer c.Close()
-			io.Copy(c, c)
+			_, _ = io.Copy(c, c)
 		}()
 		c, err := a.Dial(ctx, "tcp", l.Addr().String())
 		if err != nil {
@@ -92,7 +92,9 @@ func TestDatagrams(t *testing.T) {
 		if _, err := io.WriteString(near, "one"); err != nil {
 			t.Fatal(err)
 		}
-		far.SetReadDeadline(time.Now().Add(5 * time.Second))
+		if err := far.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
 		got := make([]byte, 16)
 		n, from, err := far.ReadFrom(got)
 		if err != nil {

@@ -89,9 +89,10 @@ func (n *NS) FD() int {
 	return n.fd
 }
 
-// Netlink gives the namespace's netlink handle, for routing and netfilter
-// messages. It belongs to the NS, is closed with it, and may be used from several
-// goroutines.
+// Netlink gives the namespace's netlink handle, for links, addresses, routes and
+// neighbours. It has no socket for other families (netfilter, sock_diag): what asks
+// those must open its own inside Do. It belongs to the NS, is closed with it, and
+// may be used from several goroutines.
 func (n *NS) Netlink() *netlink.Handle { return n.handle }
 
 // Do runs f on a thread that is in the namespace, and comes back. It may be
@@ -148,7 +149,7 @@ func keepNamespace(f func() error) (err error) {
 	// Deferred, so that a panic in f leaves no thread in the wrong place either.
 	defer func() {
 		back := unix.Setns(before, unix.CLONE_NEWNET)
-		unix.Close(before)
+		_ = unix.Close(before)
 		if back != nil {
 			err = errors.Join(err, fmt.Errorf("returning from a network namespace: %w", back))
 			return
@@ -166,16 +167,12 @@ func hold() (*NS, error) {
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
-		unix.Close(fd)
+		_ = unix.Close(fd)
 		return nil, fmt.Errorf("identifying a network namespace: %w", err)
 	}
-	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE, unix.NETLINK_NETFILTER)
-	if errors.Is(err, unix.EPROTONOSUPPORT) {
-		// A kernel without netfilter can still carry a topology; nat says what it misses.
-		handle, err = netlink.NewHandle(unix.NETLINK_ROUTE)
-	}
+	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
-		unix.Close(fd)
+		_ = unix.Close(fd)
 		return nil, fmt.Errorf("opening netlink in a network namespace: %w", err)
 	}
 	return &NS{fd: fd, ino: st.Ino, handle: handle}, nil
@@ -187,7 +184,7 @@ func loopbackUp() error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	request, err := unix.NewIfreq("lo")
 	if err != nil {
 		return err

@@ -62,7 +62,7 @@ func writeSysctl(path, value string) error {
 		return err
 	}
 	n, err := unix.Write(fd, []byte(value))
-	unix.Close(fd)
+	_ = unix.Close(fd)
 	if err == nil && n != len(value) {
 		err = io.ErrShortWrite
 	}

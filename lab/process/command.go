@@ -33,7 +33,7 @@ func command(spec Spec) (cmd *exec.Cmd, release func(), err error) {
 	if cmd = spec.Cmd; cmd == nil {
 		path, err := find(spec.Argv[0], spec.Dir, variable(env, "PATH"))
 		if err != nil {
-			unix.Close(dir)
+			_ = unix.Close(dir)
 			return nil, nil, err
 		}
 		cmd = &exec.Cmd{Path: path, Args: slices.Clone(spec.Argv)}
@@ -53,7 +53,7 @@ func command(spec Spec) (cmd *exec.Cmd, release func(), err error) {
 	if !spec.Privileged {
 		sandbox.Unprivileged(cmd)
 	}
-	return cmd, func() { unix.Close(dir) }, nil
+	return cmd, func() { _ = unix.Close(dir) }, nil
 }
 
 // environment is what a program gets, later entries before earlier ones.

@@ -68,7 +68,7 @@ func TestStartErrors(t *testing.T) {
 				test.spec.Name = "server"
 				p, err := Start(test.spec)
 				if err == nil {
-					p.Kill()
+					_ = p.Kill()
 					t.Fatal("it started")
 				}
 				got := strings.ReplaceAll(err.Error(), dir, "$DIR")

@@ -54,7 +54,7 @@ func openTerminal() (outer, inner *os.File, err error) {
 	}
 	slave, err := openSlave(master, flags)
 	if err != nil {
-		unix.Close(master)
+		_ = unix.Close(master)
 		return nil, nil, err
 	}
 	return os.NewFile(uintptr(master), "terminal"), os.NewFile(uintptr(slave), "terminal"), nil
@@ -80,7 +80,7 @@ func openSlave(master int, flags uintptr) (slave int, err error) {
 		err = unix.IoctlSetTermios(slave, unix.TCSETS, t)
 	}
 	if err != nil {
-		unix.Close(slave)
+		_ = unix.Close(slave)
 		return -1, err
 	}
 	return slave, nil
@@ -110,7 +110,7 @@ func (o *output) copy() {
 		n, err := o.outer.Read(buf)
 		o.append(buf[:n])
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			o.outer.SetReadDeadline(time.Time{})
+			_ = o.outer.SetReadDeadline(time.Time{})
 			o.copyWaiting(buf)
 			o.drained <- o.err
 			continue
@@ -136,7 +136,7 @@ func (o *output) copyWaiting(buf []byte) {
 	_ = conn.Read(func(fd uintptr) bool {
 		for {
 			n, err := unix.Read(int(fd), buf)
-			if err == unix.EINTR {
+			if errors.Is(err, unix.EINTR) {
 				continue
 			}
 			if n <= 0 {

@@ -32,10 +32,11 @@ type Spec struct {
 	// Cmd is a command of sandbox.Program instead. Start uses it up; its Dir, Stdin,
 	// Stdout and Stderr are overwritten.
 	Cmd *exec.Cmd
-	// Dir is the program's working directory and HOME; it must exist.
+	// Dir is the program's working directory and HOME; it must exist. Empty means "/".
 	Dir string
-	// Env are further variables, NAME=value. They win over the ones that every
-	// program gets: PATH, HOME, LANG, TERM, NO_COLOR.
+	// Env are further variables, NAME=value. They win over the ones that every program
+	// gets: PATH, which is the caller's and the usual places of servers, HOME and PWD,
+	// LANG=C.UTF-8, TERM=dumb, NO_COLOR=1. Nothing else is passed on.
 	Env []string
 	// Log is the path of the file to which the program's standard output and error
 	// are appended. It is made if it is missing. Empty means that there is none.

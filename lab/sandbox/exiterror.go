@@ -59,11 +59,11 @@ func (e *ExitError) Unwrap() error { return e.Err }
 func (e *ExitError) Format(f fmt.State, verb rune) {
 	switch {
 	case verb == 'q':
-		fmt.Fprintf(f, "%q", e.Error())
+		_, _ = fmt.Fprintf(f, "%q", e.Error())
 	case verb == 'v' && f.Flag('+') && e.Stack != "":
-		fmt.Fprintf(f, "%s\n%s", e.Error(), strings.TrimRight(e.Stack, "\n"))
+		_, _ = fmt.Fprintf(f, "%s\n%s", e.Error(), strings.TrimRight(e.Stack, "\n"))
 	default:
-		io.WriteString(f, e.Error())
+		_, _ = io.WriteString(f, e.Error())
 	}
 }
 
@@ -149,6 +149,10 @@ func exitError(job string, state *os.ProcessState, waitErr error, last []byte) e
 	// A job that had said its last word had ended, whatever the runtime wrote after it.
 	if err := json.NewDecoder(bytes.NewReader(last)).Decode(&w); err == nil && w.Done {
 		if w.Text == "" && !w.Panicked {
+			if e.Code != 0 {
+				// The race detector has the last word in a process that it watches.
+				return e
+			}
 			return nil
 		}
 		e.Panicked, e.Text, e.Stack, e.Err, e.setUp = w.Panicked, w.Text, w.Stack, w.err(), w.SetUp

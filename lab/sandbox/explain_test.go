@@ -138,3 +138,15 @@ func TestHides(t *testing.T) {
 		}
 	}
 }
+
+func TestMainMustBeCalled(t *testing.T) {
+	mainCalled = false
+	defer func() { mainCalled = true }()
+	const want = "sandbox.Main was not called: it must be the first statement of main or TestMain"
+	if _, err := Start(t.Context(), Spec{Job: checkJob}); err == nil || err.Error() != "starting a sandbox: "+want {
+		t.Errorf("Start returned %v", err)
+	}
+	if err := Program(checkProgram).Run(); err == nil || err.Error() != want {
+		t.Errorf("a program returned %v", err)
+	}
+}

@@ -133,6 +133,9 @@ var mortal = []os.Signal{
 // outlast makes process 1 live through signals that are sent to it, and say so. It
 // catches rather than ignores them: children inherit what is ignored.
 func outlast() {
+	// Whoever reads the standard error may go away. Writing then fails, as anywhere else,
+	// rather than end the process. (Catching is what tells the runtime so.)
+	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
 	received := make(chan os.Signal, 16)
 	signal.Notify(received, mortal...)
 	go func() {

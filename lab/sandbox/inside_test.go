@@ -22,7 +22,7 @@ import (
 
 // look reports what process 1 sees.
 var look = job("look", func(_ context.Context, _ []byte, report io.Writer) error {
-	say := func(what string, value any) { fmt.Fprintf(report, "%s: %v\n", what, value) }
+	note := func(what string, value any) { _, _ = fmt.Fprintf(report, "%s: %v\n", what, value) }
 	names := func(dir string) (names []string) {
 		entries, err := os.ReadDir(dir)
 		if err != nil {
@@ -49,42 +49,42 @@ var look = job("look", func(_ context.Context, _ []byte, report io.Writer) error
 		if err != nil {
 			return "refused"
 		}
-		unix.Close(fd)
+		_ = unix.Close(fd)
 		return "writable"
 	}
 	comm, err := os.ReadFile("/proc/self/comm")
 	if err != nil {
 		return err
 	}
-	say("pid", os.Getpid())
-	say("uid", fmt.Sprint(os.Getuid(), os.Getgid()))
-	say("name", strings.TrimSpace(string(comm)))
-	say("cwd", outcome(syscall.Chdir(".")))
-	say("/tmp", names("/tmp"))
-	say("/dev/shm", names("/dev/shm"))
-	say("interfaces in /sys", names("/sys/class/net"))
+	note("pid", os.Getpid())
+	note("uid", fmt.Sprint(os.Getuid(), os.Getgid()))
+	note("name", strings.TrimSpace(string(comm)))
+	note("cwd", outcome(syscall.Chdir(".")))
+	note("/tmp", names("/tmp"))
+	note("/dev/shm", names("/dev/shm"))
+	note("interfaces in /sys", names("/sys/class/net"))
 
-	say("a file in /tmp", outcome(os.WriteFile("/tmp/own", nil, 0o600)))
-	say("a file in /run", outcome(os.WriteFile("/run/own", nil, 0o600)))
-	say("a folder in /run", outcome(os.MkdirAll("/run/lock/own", 0o700)))
-	say("/proc/sys/kernel/panic", writable("/proc/sys/kernel/panic"))
-	say("/proc/sysrq-trigger", writable("/proc/sysrq-trigger"))
-	say("/sys/kernel/mm", writable("/sys/kernel/mm/transparent_hugepage/enabled"))
-	say("/proc/sys/net/ipv4/ip_forward", writable("/proc/sys/net/ipv4/ip_forward"))
+	note("a file in /tmp", outcome(os.WriteFile("/tmp/own", nil, 0o600)))
+	note("a file in /run", outcome(os.WriteFile("/run/own", nil, 0o600)))
+	note("a folder in /run", outcome(os.MkdirAll("/run/lock/own", 0o700)))
+	note("/proc/sys/kernel/panic", writable("/proc/sys/kernel/panic"))
+	note("/proc/sysrq-trigger", writable("/proc/sysrq-trigger"))
+	note("/sys/kernel/mm", writable("/sys/kernel/mm/transparent_hugepage/enabled"))
+	note("/proc/sys/net/ipv4/ip_forward", writable("/proc/sys/net/ipv4/ip_forward"))
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_REALTIME, &now); err != nil {
 		return err
 	}
-	say("setting the clock", outcome(unix.ClockSettime(unix.CLOCK_REALTIME, &now)))
-	say("sethostname", outcome(unix.Sethostname([]byte("lab"))))
+	note("setting the clock", outcome(unix.ClockSettime(unix.CLOCK_REALTIME, &now)))
+	note("sethostname", outcome(unix.Sethostname([]byte("lab"))))
 
 	conf, err := os.ReadFile("/etc/resolv.conf")
-	say("resolv.conf", fmt.Sprintf("%q %s", conf, outcome(err)))
+	note("resolv.conf", fmt.Sprintf("%q %s", conf, outcome(err)))
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	say("loopback", outcome(err))
+	note("loopback", outcome(err))
 	if err == nil {
 		c, err := net.Dial("tcp", l.Addr().String())
-		say("connection over loopback", outcome(err))
+		note("connection over loopback", outcome(err))
 		if err == nil {
 			c.Close()
 		}
@@ -147,13 +147,13 @@ var visit = job("visit", func(_ context.Context, data []byte, report io.Writer) 
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(report, "in", cwd)
+	say(report, "in", cwd)
 	for _, path := range p.Read {
 		text, err := os.ReadFile(path)
 		if err != nil {
 			text = []byte(errors.Unwrap(err).Error())
 		}
-		fmt.Fprintln(report, string(text))
+		say(report, string(text))
 	}
 	for _, path := range p.Write {
 		if err := os.WriteFile(path, []byte("written inside"), 0o644); err != nil {

@@ -20,6 +20,8 @@ import (
 // TestMain is what every program that uses sandboxes does: Main first. The parents
 // that tests start only to kill them are this executable, too.
 func TestMain(m *testing.M) {
+	// The race detector sleeps for a second at the end of every process.
+	_ = os.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE"))
 	sandbox.Main()
 	if os.Getenv(parentVariable) != "" {
 		os.Exit(beParent())
@@ -80,7 +82,7 @@ func launched(t *testing.T, spec sandbox.Spec) *sandbox.Sandbox {
 	}
 	t.Cleanup(func() {
 		s.Kill()
-		s.Wait()
+		_ = s.Wait()
 	})
 	return s
 }
@@ -137,7 +139,7 @@ func tempDir(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	dir, err = filepath.EvalSymlinks(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -161,9 +163,12 @@ func marked(t *testing.T, marker string) (pids []string) {
 	return pids
 }
 
+// say reports a line. If nobody hears it, the test that waits for it says so.
+func say(report io.Writer, words ...any) { _, _ = fmt.Fprintln(report, words...) }
+
 var idle = job("idle", func(ctx context.Context, _ []byte, report io.Writer) error {
-	fmt.Fprintln(report, "up")
+	say(report, "up")
 	<-ctx.Done()
-	fmt.Fprintln(report, "asked to stop")
+	say(report, "asked to stop")
 	return nil
 })

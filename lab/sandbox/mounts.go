@@ -198,7 +198,7 @@ func loopbackUp() error {
 	if err != nil {
 		return fmt.Errorf("opening a socket to bring the loopback interface up: %w", err)
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	request, err := unix.NewIfreq("lo")
 	if err != nil {
 		return err

@@ -56,13 +56,14 @@ func (p pipes) inner() []*os.File {
 
 func (p pipes) closeInner() {
 	for _, f := range p.inner() {
-		f.Close() // Nil-safe: Close of a nil *os.File is an error, not a panic.
+		// Some may be nil, whose Close is an error and not a panic.
+		_ = f.Close()
 	}
 }
 
 func (p pipes) closeOuter() {
 	for _, f := range []*os.File{p.life, p.report, p.words} {
-		f.Close()
+		_ = f.Close()
 	}
 }
 
@@ -99,9 +100,9 @@ func readWords(r io.Reader, ready func()) []byte {
 	if err != nil {
 		return rest.Bytes()
 	}
-	io.CopyN(&rest, in, maxLastWords)
+	_, _ = io.CopyN(&rest, in, maxLastWords)
 	// Process 1 must not be held up by words that nobody keeps.
-	io.Copy(io.Discard, in)
+	_, _ = io.Copy(io.Discard, in)
 	return rest.Bytes()
 }
 
@@ -132,7 +133,7 @@ func followParent(life *bufio.Reader, stop, end func()) {
 	if _, err := life.ReadByte(); err == nil {
 		stop()
 		// The parent writes nothing else: this waits for the end.
-		io.Copy(io.Discard, life)
+		_, _ = io.Copy(io.Discard, life)
 	}
 	end()
 }

@@ -45,7 +45,7 @@ func init() {
 	// main goroutine, and nothing else, on the main thread.
 	runtime.LockOSThread()
 	role = os.Getenv(roleVariable)
-	os.Unsetenv(roleVariable)
+	_ = os.Unsetenv(roleVariable)
 }
 
 // Register makes a job known under a name. It is called before Main, for example
@@ -95,10 +95,10 @@ func Program(name string, args ...string) *exec.Cmd {
 // first statement of main and of TestMain.
 func Main() {
 	mainCalled = true
-	switch {
-	case role == "":
+	switch role {
+	case "":
 		return
-	case role == roleProcess1:
+	case roleProcess1:
 		process1()
 	default:
 		os.Exit(runProgram(strings.TrimPrefix(role, programPrefix), os.Args[1:]))

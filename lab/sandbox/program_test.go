@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -44,12 +45,15 @@ func nest(_ context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%d %s %s uid %d, environment %q\n", n, os.Args[0], bytes.TrimSpace(comm), os.Getuid(), os.Environ())
+	fmt.Printf("%d %s %s uid %d, environment %q\n", n, os.Args[0], bytes.TrimSpace(comm), os.Getuid(), slices.DeleteFunc(os.Environ(), goes))
 	if n == 0 {
 		return nil
 	}
 	return inherit(sandbox.Program("nest", strconv.Itoa(n-1))).Run()
 }
+
+// goes says whether a variable is for the Go runtime, which is passed on.
+func goes(entry string) bool { return strings.HasPrefix(entry, "GO") }
 
 func inherit(cmd *exec.Cmd) *exec.Cmd {
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
@@ -68,10 +72,6 @@ var programs = job("programs", func(_ context.Context, data []byte, report io.Wr
 // A program can be started where its executable cannot be seen, by programs too,
 // and inherits nothing of how it was started.
 func TestProgram(t *testing.T) {
-	for _, variable := range []string{"GODEBUG", "GOTRACEBACK", "GOCOVERDIR", "GORACE"} {
-		t.Setenv(variable, "")
-		os.Unsetenv(variable)
-	}
 	everyone(t, func(t *testing.T) {
 		for _, test := range []struct {
 			data string
@@ -112,7 +112,7 @@ func TestProgramIsStoppedByItsContext(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer time.AfterFunc(patience, func() { cmd.Process.Kill() }).Stop()
+	defer time.AfterFunc(patience, func() { _ = cmd.Process.Kill() }).Stop()
 	up := make([]byte, 3)
 	if _, err := io.ReadFull(out, up); err != nil {
 		t.Fatal(err)
@@ -146,7 +146,7 @@ func init() {
 		}
 		s, err := sandbox.Start(ctx, sandbox.Spec{
 			Job: deeper, Data: []byte(strconv.Itoa(n - 1)),
-			Report: func(line []byte) { fmt.Fprintf(report, "%s\n", line) },
+			Report: func(line []byte) { say(report, string(line)) },
 		})
 		if err != nil {
 			return err
@@ -175,7 +175,7 @@ var attacked = job("attacked", func(ctx context.Context, _ []byte, report io.Wri
 			return fmt.Errorf("sending signal %d: %w: %s", s, err, out)
 		}
 	}
-	fmt.Fprintln(report, "still there")
+	say(report, "still there")
 	return nil
 })
 
@@ -198,8 +198,26 @@ func TestSignalsFromInside(t *testing.T) {
 	})
 }
 
-// orphanage leaves as many children behind as its argument says, each of which ends
-// when the pipe that is its standard input does.
+var shouting = job("shouting", func(_ context.Context, _ []byte, report io.Writer) error {
+	_, err := fmt.Fprintln(os.Stderr, "is anyone there?")
+	_, reportErr := fmt.Fprintln(report, errors.Is(err, syscall.EPIPE))
+	return reportErr
+})
+
+// Nor does it end because nobody reads what it says.
+func TestClosedStandardError(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	r.Close()
+	if diff := cmp.Diff([]string{"true"}, reported(t, sandbox.Spec{Job: shouting, Stderr: w})); diff != "" {
+		t.Errorf("unexpected report (-want +got):\n%s", diff)
+	}
+}
+
+// orphanage leaves as many children behind as its argument says.
 func orphanage(_ context.Context, args []string) error {
 	n, err := strconv.Atoi(args[0])
 	if err != nil {
@@ -244,19 +262,19 @@ var reaping = job("reaping", func(_ context.Context, _ []byte, report io.Writer)
 			}()
 			cmd := <-started
 			if err := cmd.Wait(); err == nil || err.Error() != "exit status 5" {
-				failures <- fmt.Errorf("child of a thread that ended: %v", err)
+				failures <- fmt.Errorf("child of a thread that ended: %w", err)
 			}
 		})
 	}
 	wait.Wait()
 	close(failures)
 	for err := range failures {
-		fmt.Fprintln(report, err)
+		say(report, err)
 	}
 	// The last orphans' ends are on their way.
 	for begin := time.Now(); zombies() > 0; time.Sleep(time.Millisecond) {
 		if time.Since(begin) > patience {
-			fmt.Fprintln(report, zombies(), "zombies are left")
+			say(report, zombies(), "zombies are left")
 			break
 		}
 	}

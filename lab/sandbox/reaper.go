@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"os/signal"
 	"strconv"
@@ -36,14 +37,14 @@ func reapOne() bool {
 	const peek = unix.WEXITED | unix.WNOHANG | unix.WNOWAIT | unix.WNOTHREAD
 	var info unix.Siginfo
 	if err := unix.Waitid(unix.P_ALL, 0, &info, peek, nil); err != nil || info.Signo == 0 {
-		return err == unix.EINTR
+		return errors.Is(err, unix.EINTR)
 	}
 	pid := waitedPID(&info)
 	if awaited(pid) {
 		return false
 	}
 	_, err := unix.Wait4(pid, nil, unix.WNOHANG|unix.WNOTHREAD, nil)
-	return err == nil || err == unix.EINTR
+	return err == nil || errors.Is(err, unix.EINTR)
 }
 
 // waitedPID is si_pid, which lies behind signo, errno and code (and, on 64-bit

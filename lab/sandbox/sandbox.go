@@ -19,6 +19,7 @@ package sandbox
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -50,23 +51,25 @@ type Spec struct {
 	Stderr io.Writer
 }
 
-// setUpLimit is how long a sandbox may take to come up. It takes 4 ms.
+// setUpLimit is how long a sandbox may take to come up: far longer than it takes on
+// the busiest machine.
 const setUpLimit = 30 * time.Second
 
 // Sandbox is a sandbox that was started. It is safe for concurrent use.
 type Sandbox struct {
-	cmd    *exec.Cmd
-	stop   func()        // asks once
-	asked  chan struct{} // closed by stop
-	ready  chan struct{} // closed when process 1 has set the sandbox up
-	done   chan struct{} // closed when err is final
-	err    error
-	report chan struct{} // closed at the end of the report
-	words  chan []byte   // what process 1 said of itself, when it has ended
+	cmd   *exec.Cmd
+	stop  func()         // asks once
+	asked chan struct{}  // closed by stop
+	ready chan struct{}  // closed when process 1 has set the sandbox up
+	ended chan struct{}  // closed when process 1 has ended
+	wires sync.WaitGroup // what serves the pipes
+	last  []byte         // what process 1 said of itself in the end, when wires are done
+	done  chan struct{}  // closed when err is final
+	err   error
 }
 
-// Start starts a sandbox and waits until it is set up and the job runs, which
-// takes about 4 ms. When ctx is cancelled later, that is a Stop. The error is a
+// Start starts a sandbox and waits until it is set up and the job runs, which takes
+// a few milliseconds. When ctx is cancelled later, that is a Stop. The error is a
 // *feature.Unsupported where this machine does not allow a sandbox.
 //
 // The sandbox ends with the calling process. The caller must Wait.
@@ -146,43 +149,43 @@ func start(spec Spec, settings settings) (*Sandbox, error) {
 
 	asked := make(chan struct{})
 	s := &Sandbox{
-		cmd:    cmd,
-		stop:   sync.OnceFunc(func() { close(asked) }),
-		asked:  asked,
-		ready:  make(chan struct{}),
-		done:   make(chan struct{}),
-		report: make(chan struct{}),
-		words:  make(chan []byte, 1),
+		cmd:   cmd,
+		stop:  sync.OnceFunc(func() { close(asked) }),
+		asked: asked,
+		ready: make(chan struct{}),
+		ended: make(chan struct{}),
+		done:  make(chan struct{}),
 	}
-	go s.keepAlive(pipes.life, message)
-	go func() {
-		defer close(s.report)
+	s.wires.Go(func() {
+		defer pipes.life.Close()
+		s.keepAlive(pipes.life, message)
+	})
+	s.wires.Go(func() {
 		defer pipes.report.Close()
 		readReport(pipes.report, spec.Report)
-	}()
-	go func() {
+	})
+	s.wires.Go(func() {
 		defer pipes.words.Close()
-		s.words <- readWords(pipes.words, func() { close(s.ready) })
-	}()
+		s.last = readWords(pipes.words, func() { close(s.ready) })
+	})
 	go s.wait(spec.Job)
 	return s, nil
 }
 
-// keepAlive holds the write end of the life pipe, on which process 1 first reads
-// its settings and then the request to stop; its end tells process 1 to end.
-func (s *Sandbox) keepAlive(life *os.File, settings []byte) {
-	defer life.Close()
+// keepAlive writes to the life pipe, on which process 1 first reads its settings and
+// then the request to stop. Its end would tell process 1 to end.
+func (s *Sandbox) keepAlive(life io.Writer, settings []byte) {
 	// An error means that process 1 is gone, which wait finds out too.
 	if _, err := life.Write(append(settings, '\n')); err != nil {
 		return
 	}
 	select {
 	case <-s.asked:
-		life.Write([]byte{'\n'})
-	case <-s.done:
+		_, _ = life.Write([]byte{'\n'})
+	case <-s.ended:
 		return
 	}
-	<-s.done
+	<-s.ended
 }
 
 func (s *Sandbox) followContext(ctx context.Context) {
@@ -197,16 +200,17 @@ func (s *Sandbox) followContext(ctx context.Context) {
 // every other process of the sandbox is gone, so that the pipes end as well.
 func (s *Sandbox) wait(job string) {
 	err := s.cmd.Wait()
-	<-s.report
-	s.err = exitError(job, s.cmd.ProcessState, err, <-s.words)
+	close(s.ended)
+	s.wires.Wait()
+	s.err = exitError(job, s.cmd.ProcessState, err, s.last)
 	close(s.done)
 }
 
 // setUpError is the error of a sandbox that ended before it was ready.
 func (s *Sandbox) setUpError() error {
-	exit, ok := s.err.(*ExitError)
+	exit, ok := errors.AsType[*ExitError](s.err)
 	if !ok {
-		return fmt.Errorf("starting a sandbox: process 1 ended before the job was started")
+		return errors.New("starting a sandbox: process 1 ended before the job was started")
 	}
 	if exit.setUp && exit.Err != nil {
 		return exit.Err

@@ -37,19 +37,19 @@ var family = job("family", func(ctx context.Context, _ []byte, report io.Writer)
 		if err := ns.Start(cmd); err != nil {
 			return err
 		}
-		go cmd.Wait()
-		fmt.Fprintln(report, cmd.Process.Pid)
+		go func() { _ = cmd.Wait() }()
+		say(report, cmd.Process.Pid)
 	}
 	for _, kind := range []string{"user", "net", "mnt", "pid", "ipc", "uts"} {
 		name, err := os.Readlink("/proc/self/ns/" + kind)
 		if err != nil {
 			return err
 		}
-		fmt.Fprintln(report, name)
+		say(report, name)
 	}
-	fmt.Fprintln(report, "up")
+	say(report, "up")
 	<-ctx.Done()
-	fmt.Fprintln(report, "asked to stop")
+	say(report, "asked to stop")
 	return nil
 })
 
@@ -83,12 +83,14 @@ func init() {
 	})
 }
 
-// beParent is a program like outlive itself: it runs a sandbox, passes the report
-// on, and on Ctrl-C lets the job end.
+// beParent is a program like outlive itself: it runs a job in a sandbox, passes the
+// report on, and on Ctrl-C lets the job end.
 func beParent() int {
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT)
 	defer cancel()
-	s, err := sandbox.Start(ctx, sandbox.Spec{Job: family, Report: func(line []byte) { fmt.Printf("%s\n", line) }})
+	s, err := sandbox.Start(ctx, sandbox.Spec{
+		Job: os.Getenv(parentVariable), Report: func(line []byte) { fmt.Printf("%s\n", line) },
+	})
 	if err == nil {
 		err = s.Wait()
 	}
@@ -127,7 +129,7 @@ func hatch(t *testing.T) *brood {
 		t.Fatal(err)
 	}
 	b.cmd = exec.Command("/proc/self/exe")
-	b.cmd.Env = append(os.Environ(), parentVariable+"=1", markerVariable+"="+b.marker)
+	b.cmd.Env = append(os.Environ(), parentVariable+"="+family, markerVariable+"="+b.marker)
 	b.cmd.Stdout, b.cmd.Stderr = w, w
 	if err := b.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -149,7 +151,13 @@ func (b *brood) mustBeGone(t *testing.T, killed uint64) {
 	// Every process of it has the pipe as its standard output: its end is theirs.
 	case <-b.over:
 	case <-time.After(patience):
-		t.Fatalf("after %v processes %v are left", patience, marked(t, b.marker))
+		left := marked(t, b.marker)
+		for _, pid := range left {
+			if n, err := strconv.Atoi(pid); err == nil {
+				_ = syscall.Kill(n, syscall.SIGKILL)
+			}
+		}
+		t.Fatalf("after %v processes %v were left", patience, left)
 	}
 	// Closing its files comes early in the end of a process.
 	limit := time.After(patience)
@@ -237,7 +245,7 @@ func TestNothingSurvivesTheParent(t *testing.T) {
 			if err := b.cmd.Process.Kill(); err != nil {
 				t.Fatal(err)
 			}
-			b.cmd.Wait()
+			_ = b.cmd.Wait()
 			b.mustBeGone(t, killed)
 			for _, line := range b.output {
 				if line == "up" {

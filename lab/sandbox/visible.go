@@ -136,7 +136,7 @@ func showAgain(all []kept) error {
 
 func closeKept(all []kept) {
 	for _, k := range all {
-		unix.Close(k.fd)
+		_ = unix.Close(k.fd)
 	}
 }
 

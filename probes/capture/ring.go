@@ -58,7 +58,7 @@ func openRing(name string, blocks int) (*ring, error) {
 	}
 	g := &ring{file: os.NewFile(uintptr(fd), "packet socket"), blocks: blocks}
 	if err := g.setUp(fd, name); err != nil {
-		g.close()
+		_ = g.close()
 		return nil, err
 	}
 	return g, nil

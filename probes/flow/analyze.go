@@ -62,9 +62,8 @@ func (w *judge) connection() Connection {
 	c, words := w.c, w.c.words()
 	x := Connection{
 		Device: c.device, Uplink: c.path.name, Client: c.client, ISN: c.isn,
-		SYN: w.seen[c.seen[0]].at, Marks: w.marks(c, words),
+		SYN: w.seen[c.seen[0]].at, Server: w.server, Marks: w.marks(c, words),
 	}
-	x.Server = w.server
 	for _, t := range c.tuples[1:] {
 		if t == 0 {
 			break
@@ -140,7 +139,8 @@ func (w *judge) crossCheck() {
 	if w.c.opened == nil {
 		return
 	}
-	over := min(w.left(toServer), w.left(toClient), w.end)
+	// What is under way when the captures stop is seen at some points only.
+	over := min(w.left(toServer), w.left(toClient), w.end-together)
 	for _, i := range w.c.seen {
 		o := &w.seen[i]
 		if o.at >= over {

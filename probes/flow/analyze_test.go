@@ -353,6 +353,25 @@ func TestLatePackets(t *testing.T) {
 		}, `phone 10.64.0.2:40000: opened 0.012 ready 0.021
 			lapse 10.022–16.000 expired at cell, refreshed 0.022 by client's ack, timeout 10s
 			closed 18.000 by server (fin): an answer was lost while the path was broken (mapping expired at NAT cell) from 10.022s to 16s`},
+		{"so with data that TCP has not delivered yet, the server's", func(t *testing.T) *testLab {
+			l, c := one(t, profile(nat.LANRevive, nat.WANDrop))
+			c.say(15, toClient, "PUSH x\n") // dropped
+			c.ping(16, 7)                   // revives
+			c.fin(16.1, toClient)           // before TCP repeats it
+			return l
+		}, `phone 10.64.0.2:40000: opened 0.012 ready 0.021
+			lapse 10.022–16.000 expired at cell, refreshed 0.022 by client's ack, timeout 10s
+			closed 16.100 by server (fin): an answer was lost while the path was broken (mapping expired at NAT cell) from 10.022s to 16s`},
+		{"and where it is the client that closes", func(t *testing.T) *testLab {
+			l, c := one(t, profile(nat.LANRevive, nat.WANDrop))
+			c.say(15, toClient, "PUSH x\n")  // dropped
+			c.say(16, toServer, "HELLO x\n") // revives
+			c.say(16.01, toClient, "")       // of its bytes
+			c.fin(16.1, toServer)
+			return l
+		}, `phone 10.64.0.2:40000: opened 0.012 ready 0.021
+			lapse 10.022–16.000 expired at cell, refreshed 0.022 by client's ack, timeout 10s
+			closed 16.100 by client (fin): an answer was lost while the path was broken (mapping expired at NAT cell) from 10.022s to 16s`},
 		{"a new port is of no use, and the server's reset of it no notice of the server's", func(t *testing.T) *testLab {
 			l, c := one(t, profile(nat.LANRemap, nat.WANDrop))
 			c.say(12, toServer, "PING 1\n")
@@ -363,6 +382,26 @@ func TestLatePackets(t *testing.T) {
 			lapse 10.022–- expired at cell, refreshed 0.022 by client's ack, timeout 10s
 			died 10.022: mapping expired at NAT cell (mapping-expired)
 			client noticed 12.010 by close gave up 12.001 by reset`},
+		{"a reset from the new port does not reach the server's socket", func(t *testing.T) *testLab {
+			l, c := one(t, profile(nat.LANRemap, nat.WANDrop))
+			c.say(12, toServer, "")
+			c.rst(13, toServer)
+			return l
+		}, `phone 10.64.0.2:40000: opened 0.012 ready 0.021
+			lapse 10.022–- expired at cell, refreshed 0.022 by client's ack, timeout 10s
+			died 10.022: mapping expired at NAT cell (mapping-expired)
+			client noticed 13.000 by rst`},
+		{"nor does an acknowledgement in the protocol", func(t *testing.T) *testLab {
+			l, c := one(t, profile(nat.LANRemap, nat.WANDrop))
+			l.push(3, "p1")
+			c.say(3, toClient, "PUSH p1\n")
+			c.say(3.001, toServer, "")
+			c.say(14, toServer, "ACK p1\n")
+			return l
+		}, `phone 10.64.0.2:40000: opened 0.012 ready 0.021
+			lapse 13.001–- expired at cell, refreshed 3.001 by client's ack, timeout 10s
+			died 13.001: mapping expired at NAT cell (mapping-expired)
+			push p1: left 3.000 arrived 3.000 acked - copies 1 on 0`},
 		{"nor does the end of the mapping to the new port matter", func(t *testing.T) *testLab {
 			l, c := one(t, profile(nat.LANRemap, nat.WANDrop))
 			c.say(12, toServer, "PING 1\n")

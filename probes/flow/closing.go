@@ -15,10 +15,9 @@ func (w *judge) closing() *Closing {
 		return nil
 	}
 	c := &Closing{At: e.at, By: w.by.sender(), How: e.how, Packet: w.number(e.packet)}
-	switch {
-	case e.cause == "reset":
+	if e.cause == "reset" {
 		w.wasReset(c, e)
-	default:
+	} else {
 		c.FalseAlarm, c.Why = w.falseAlarm(e)
 	}
 	return c

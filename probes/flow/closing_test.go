@@ -239,6 +239,45 @@ func TestBreaks(t *testing.T) {
 	})
 }
 
+func TestOtherBreaks(t *testing.T) {
+	run(t, []story{
+		{"the device is lost", func(t *testing.T) *testLab {
+			l, c := one(t, silent)
+			l.brk(5, "phone", "power-off")
+			c.fin(9, toClient)
+			return l
+		}, `phone 10.64.0.2:40000: opened 0.012 ready 0.021
+			died 5.000: power-off (power-off)
+			client gone 5.000
+			server noticed 9.000 by fin`},
+		{"a NAT is lost: both ends hold on", func(t *testing.T) *testLab {
+			l, _ := one(t, silent)
+			l.brk(5, "cell", "power-off")
+			return l
+		}, `phone 10.64.0.2:40000: opened 0.012 ready 0.021
+			lapse 10.022–- expired at cell, refreshed 0.022 by client's ack, timeout 10s
+			died 5.000: power-off (power-off)`},
+		{"a host that is not on its way is lost", func(t *testing.T) *testLab {
+			l, c := one(t, silent)
+			l.brk(5, "elsewhere", "power-off")
+			keep(c, 0, 101)
+			return l
+		}, `phone 10.64.0.2:40000: opened 0.012 ready 0.021`},
+		{"a break after the end", func(t *testing.T) *testLab {
+			l, c := one(t, silent)
+			l.brk(101, "server", "server-kill")
+			keep(c, 0, 101)
+			return l
+		}, `phone 10.64.0.2:40000: opened 0.012 ready 0.021`},
+		{"a break before it opened is none of its", func(t *testing.T) *testLab {
+			l := newLab(t, 1, silent)
+			l.brk(1, "server", "server-kill")
+			keep(l.dial(2, "phone", 40000).hello(2.1), 2, 101)
+			return l
+		}, `phone 10.64.0.2:40000: opened 2.002 ready 2.101`},
+	})
+}
+
 func TestKernelAndProgram(t *testing.T) {
 	run(t, []story{
 		{"probes give up, and their reset is not the program's notice", func(t *testing.T) *testLab {

@@ -16,7 +16,7 @@ type judge struct {
 	lapses  []lapse
 	cuts    []cut
 	endings [2][]ending // by side: the direction in which it speaks
-	first   *ending     // of both sides, before the lab took a side away
+	first   *ending     // of both sides
 	by      direction   // whose it was
 }
 
@@ -44,7 +44,7 @@ func (j *joiner) judge(c *connection, truth *Truth, byNAT [][]life, sockets [2][
 	for side := range w.endings {
 		side := direction(side)
 		for _, e := range w.endings[side] {
-			if w.lost(side) > e.at && (w.first == nil || e.at < w.first.at) {
+			if w.first == nil || e.at < w.first.at {
 				w.first, w.by = &e, side
 			}
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"outlive/lab/units"
 	"outlive/nat"
 )
 
@@ -41,6 +42,19 @@ func TestJoin(t *testing.T) {
 		}, `phone 10.64.0.2:40000: opened 0.012 ready 0.021
 			FALSE ALARM 5.000 by client (fin): nothing from the server for 4.979s
 			phone 10.64.0.2:40000: opened 8.002 ready 8.101`},
+		{"a port used again, and a mapping that is gone again", func(t *testing.T) *testLab {
+			l, c := one(t, silent)
+			c.fin(5, toServer)
+			c.fin(5.001, toClient)
+			c.say(5.002, toServer, "")
+			l.nats[0].forget(l.nats[0].byLAN[c.client], seconds(7.9), nat.CauseClosed)
+			l.dialISN(8, "phone", 40000, 0xfffffff0).hello(8.1)
+			return l
+		}, `phone 10.64.0.2:40000: opened 0.012 ready 0.021
+			FALSE ALARM 5.000 by client (fin): nothing from the server for 4.979s
+			phone 10.64.0.2:40000: opened 8.002 ready 8.101
+			lapse 18.102–- expired at cell, refreshed 8.102 by client's ack, timeout 10s
+			died 18.102: mapping expired at NAT cell (mapping-expired)`},
 		{"a port used again while the server still holds the dead connection", func(t *testing.T) *testLab {
 			l, c := one(t, silent)
 			c.say(15, toServer, "PING 1\n") // dropped
@@ -82,6 +96,19 @@ func TestJoin(t *testing.T) {
 		}, `phone 10.64.0.2:40000: opened 0.012 ready 0.601
 			phone-2 10.64.0.3:40000: opened 0.502 ready 0.611
 			FALSE ALARM 3.000 by server (fin): nothing from the client for 2.39s`},
+		{"and their packets in the NAT at the same moment", func(t *testing.T) *testLab {
+			l := newLab(t, 2, silent)
+			a := l.dialISN(0.01, "phone", 40000, 5)
+			b := l.dialISN(0.5, "phone-2", 40000, 5)
+			for i, c := range []*testConn{a, b} {
+				p := packet{at: seconds(1) + units.Seconds(i)*hopTime/2, d: toServer, device: c.device, client: c.client, seq: 6, ack: c.got[toClient], flags: flagACK, payload: "HELLO you\n", window: 1, id: 9}
+				c.deliver(p, 10)
+			}
+			b.say(1.5, toClient, "WELCOME you\n")
+			l.truth.End = seconds(8)
+			return l
+		}, `phone 10.64.0.2:40000: opened 0.012 ready -
+			phone-2 10.64.0.3:40000: opened 0.502 ready 1.500`},
 		{"several connections over time, sequence numbers that wrap", func(t *testing.T) *testLab {
 			l := newLab(t, 1, silent)
 			for i := range 3 {
@@ -98,6 +125,22 @@ func TestJoin(t *testing.T) {
 			FALSE ALARM 19.000 by client (fin): nothing from the server for 999ms
 			phone 10.64.0.2:40002: opened 20.012 ready 20.021
 			FALSE ALARM 29.000 by client (fin): nothing from the server for 999ms`},
+		{"packets that are the same in everything: the one that passed is the latest", func(t *testing.T) *testLab {
+			l, c := one(t, silent)
+			p := packet{d: toServer, device: "phone", client: c.client, seq: c.next[toServer], ack: c.got[toClient], flags: flagACK, window: 1, id: 1}
+			for i, at := range []float64{12, 12.1, 12.2} {
+				p.at = seconds(at)
+				if i == 2 {
+					// Here the NAT would let it pass.
+					l.nats[0].silent = true
+					l.nats[0].make(&p, 40000).expires = seconds(90)
+				}
+				l.move(p, 0)
+			}
+			return l
+		}, `phone 10.64.0.2:40000: opened 0.012 ready 0.021
+			lapse 10.022–12.200 expired at cell, refreshed 0.022 by client's ack, timeout 10s
+			problem: packet 30 at cell:lan passed NAT cell although its mapping was gone`},
 		{"no NAT at all", func(t *testing.T) *testLab {
 			l := newLab(t, 1)
 			c := l.dial(0.01, "phone", 40000).hello(0.02)
@@ -146,6 +189,9 @@ func TestMarks(t *testing.T) {
 	c.say(6.01, toServer, "ACK a\nACK b\n")
 	c.again(6.3, toServer)
 	c.say(6.4, toClient, "")
+	c.say(6.5, toServer, "\n") // of one byte, as a keepalive probe may be
+	c.again(6.7, toServer)
+	c.say(6.8, toClient, "")
 	c.say(20, toServer, "PING 2\n")
 	c.again(20.2, toServer)
 	c.say(21, toClient, "PING 1\n")
@@ -163,6 +209,8 @@ func TestMarks(t *testing.T) {
 		"6.000 server:cell server push",
 		"6.010 phone:cell client ack",
 		"6.300 phone:cell client retransmission",
+		"6.500 phone:cell client data",
+		"6.700 phone:cell client retransmission",
 		"20.000 phone:cell client ping dropped at NAT cell",
 		"20.200 phone:cell client retransmission dropped at NAT cell",
 		"21.000 server:cell server ping dropped at NAT cell",

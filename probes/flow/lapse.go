@@ -41,8 +41,6 @@ func (l *lapse) doubt(format string, args ...any) {
 	l.doubts = append(l.doubts, fmt.Sprintf(format, args...))
 }
 
-func (l *lapse) covers(at units.Seconds) bool { return l.from <= at && at < l.until }
-
 // life is one mapping of a NAT from its making to its end.
 type life struct {
 	lan, wan tuple

@@ -24,8 +24,6 @@ func (d direction) sender() string {
 	return "server"
 }
 
-func (d direction) receiver() string { return d.back().sender() }
-
 // A path is one uplink, from the device's interface over each NAT to the server's.
 // Its positions count from the device: 0 is the device, 2k+1 and 2k+2 are the LAN and
 // the WAN side of NAT k, and the last is the server. Its levels are the stretches in

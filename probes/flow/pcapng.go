@@ -65,7 +65,7 @@ func (b *blocks) Read(p []byte) (int, error) {
 
 // broken is the damage or the error that ended the stream, nil if it ended in order.
 func (b *blocks) broken() error {
-	if b.err == io.EOF {
+	if errors.Is(b.err, io.EOF) {
 		return nil
 	}
 	return b.err
@@ -114,6 +114,10 @@ func (b *blocks) next() error {
 	use, ok := b.sound(kind, b.buf[8:length-4])
 	if !ok {
 		return hurt(fmt.Sprintf("a malformed block of type %d", kind))
+	}
+	if kind == blockInterface {
+		// gopacket's reader allocates as much at once, up to 4 GiB, for nothing that is needed here.
+		b.order.PutUint32(b.buf[12:], 0)
 	}
 	b.at += int64(length)
 	if use {

@@ -133,6 +133,26 @@ func TestProblems(t *testing.T) {
 		}, `phone 10.64.0.2:40000: opened 0.012 ready 0.021
 			lapse 10.022–15.000 expired at cell, refreshed 0.022 by client's ack, timeout 10s
 			problem: NAT cell made a mapping anew for the connection from 10.64.0.2:40000, which its profile rules out`},
+		{"a NAT lets pass from outside what it should not", func(t *testing.T) *testLab {
+			l, c := one(t, profile(nat.LANRevive, nat.WANDrop))
+			lie := *l.nats[0].byLAN[c.client]
+			l.nats[0].tell(seconds(10.02), nat.MappingGone, &lie, nat.CauseExpired, seconds(0.005))
+			l.nats[0].byLAN[c.client].expires += seconds(60)
+			c.say(12, toClient, "PUSH x\n")
+			l.nats[0].silent = true
+			l.truth.End = seconds(15)
+			return l
+		}, `phone 10.64.0.2:40000: opened 0.012 ready 0.021
+			lapse 10.022–- expired at cell, refreshed 0.022 by client's ack, timeout 10s
+			problem: packet 26 at cell:wan passed NAT cell although its mapping was gone`},
+		{"of a NAT whose news was lost", func(t *testing.T) *testLab {
+			// The kernel had it to the end of its time, but it was learnt late.
+			l, c := one(t, silent)
+			l.nats[0].forget(l.nats[0].byLAN[c.client], seconds(14), nat.CauseExpired)
+			l.truth.Mappings[1].Lost = true
+			return l
+		}, died + `
+			problem: the kernel lost events about the mappings of NAT cell`},
 		{"the kernel lost events", func(t *testing.T) *testLab {
 			l, c := one(t, silent)
 			c.socket(20, toClient, socket.Closed, "")

@@ -2,6 +2,7 @@ package flow
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -88,8 +89,8 @@ func read(r io.Reader, truth *Truth, places map[string]place) (*reading, error) 
 	if err != nil {
 		if broken := guard.broken(); broken != nil {
 			err = broken
-		} else if err == io.EOF {
-			err = fmt.Errorf("the capture is empty")
+		} else if errors.Is(err, io.EOF) {
+			err = errors.New("the capture is empty")
 		}
 		return nil, fmt.Errorf("reading the capture: %w", err)
 	}
@@ -117,7 +118,7 @@ func read(r io.Reader, truth *Truth, places map[string]place) (*reading, error) 
 	for {
 		data, ci, err := ng.ZeroCopyReadPacketData()
 		if err != nil {
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				err = guard.broken()
 			}
 			if err != nil {

@@ -3,6 +3,7 @@ package server
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -87,7 +88,7 @@ func TestMQTTKeepAlive(t *testing.T) {
 				c.say(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Pingreq}})
 				c.expect(packets.Pingresp)
 				start := time.Now()
-				if _, err := c.in.ReadByte(); err != io.EOF {
+				if _, err := c.in.ReadByte(); !errors.Is(err, io.EOF) {
 					t.Fatalf("the end of the connection is %v, want %v", err, io.EOF)
 				}
 				if got, want := time.Since(start), time.Duration(tt.keepAlive)*time.Second*3/2; got != want {

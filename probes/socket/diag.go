@@ -21,9 +21,10 @@ import (
 const (
 	sockDiagByFamily = 20 // SOCK_DIAG_BY_FAMILY
 
-	// The multicast groups SKNLGRP_INET_TCP_DESTROY and SKNLGRP_INET6_TCP_DESTROY,
-	// as bits. A dual-stack listener's IPv4 connections are in the second.
-	groupDestroyed = 1<<(1-1) | 1<<(3-1)
+	// The multicast groups 1 and 3, SKNLGRP_INET_TCP_DESTROY and
+	// SKNLGRP_INET6_TCP_DESTROY, as bits. A dual-stack listener's IPv4 connections
+	// are in the second.
+	groupDestroyed = 0b001 | 0b100
 
 	attrInfo     = 2  // INET_DIAG_INFO: struct tcp_info
 	attrOnlyIPv6 = 11 // INET_DIAG_SKV6ONLY
@@ -58,13 +59,6 @@ const (
 // tuple is the two ends of a socket as its host sees them.
 type tuple struct {
 	local, remote netip.AddrPort
-}
-
-func unmapped(t tuple) tuple {
-	return tuple{
-		netip.AddrPortFrom(t.local.Addr().Unmap(), t.local.Port()),
-		netip.AddrPortFrom(t.remote.Addr().Unmap(), t.remote.Port()),
-	}
 }
 
 // info is what the kernel tells of one socket.

@@ -63,7 +63,7 @@ func listenOnlyIPv6(t *testing.T, ns *netns.NS, port int) {
 		if err != nil {
 			return err
 		}
-		t.Cleanup(func() { unix.Close(fd) })
+		t.Cleanup(func() { _ = unix.Close(fd) })
 		return errors.Join(
 			unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1),
 			unix.Bind(fd, &unix.SockaddrInet6{Port: port}),

@@ -95,10 +95,10 @@ func TestReadLine(t *testing.T) {
 			t.Fatalf("got %q, %v; want %q", got, err, want)
 		}
 	}
-	if _, err := ReadLine(in); err != io.ErrUnexpectedEOF {
+	if _, err := ReadLine(in); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("in the middle of a line: %v, want %v", err, io.ErrUnexpectedEOF)
 	}
-	if _, err := ReadLine(NewLineReader(strings.NewReader(""))); err != io.EOF {
+	if _, err := ReadLine(NewLineReader(strings.NewReader(""))); !errors.Is(err, io.EOF) {
 		t.Errorf("at the end: %v, want %v", err, io.EOF)
 	}
 	var tooLong *LineError
@@ -122,7 +122,7 @@ func FuzzReadLine(f *testing.F) {
 			line, err := ReadLine(in)
 			if err != nil {
 				var wrong *LineError
-				if err != io.EOF && err != io.ErrUnexpectedEOF && !errors.As(err, &wrong) {
+				if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.As(err, &wrong) {
 					t.Fatalf("unexpected error: %v", err)
 				}
 				return

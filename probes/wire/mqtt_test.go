@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/hex"
+	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -29,7 +30,7 @@ func TestReadPacketEnds(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = ReadPacket(bufio.NewReader(bytes.NewReader(raw)), MQTT311)
-		if tt.want == io.EOF && err != io.EOF || err == nil || !strings.Contains(err.Error(), tt.want.Error()) {
+		if !errors.Is(err, tt.want) {
 			t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
 		}
 	}

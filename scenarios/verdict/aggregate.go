@@ -100,7 +100,7 @@ func observed(m Metric, e Expectation, low, high float64, samples []sample) stri
 // rounded writes a value with as many digits as people read, but with all of
 // them where fewer would tell another verdict.
 func rounded(unit Unit, n float64, e Expectation) string {
-	short := n
+	var short float64
 	switch unit {
 	case Duration:
 		short = float64(readable(time.Duration(n)))

@@ -66,7 +66,7 @@ func (l *live) event(i int, e lab.Event) {
 		r.began = time.Now()
 	}
 	scenarios.CountConnections(r.open, e)
-	if e.Text == "" {
+	if e.Text == "" || e.Kind == scenarios.EventProblem {
 		return
 	}
 	r.last = e.Text
