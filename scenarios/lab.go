@@ -179,18 +179,24 @@ func (l *labRun) build(ctx context.Context) error {
 	for _, d := range l.scenario.Devices {
 		spec.Devices = append(spec.Devices, lab.DeviceSpec{Name: d.Name, Uplinks: d.Uplinks})
 	}
+	var installing sync.Mutex
+	spec.Prepare = func(ctx context.Context, host *lab.Host) error {
+		n, err := nat.Install(ctx, host, profiles[host.Name])
+		if err != nil {
+			return fmt.Errorf("setting up NAT %s: %w", host.Name, err)
+		}
+		installing.Lock()
+		defer installing.Unlock()
+		l.nats[host.Name] = n
+		return nil
+	}
 	t, err := lab.Build(ctx, spec)
 	if err != nil {
 		return fmt.Errorf("building the network: %w", err)
 	}
 	l.topology = t
 	for _, name := range l.natOrder {
-		n, err := nat.Install(ctx, t.Host(name), profiles[name])
-		if err != nil {
-			return fmt.Errorf("setting up NAT %s: %w", name, err)
-		}
-		l.nats[name] = n
-		if err := os.WriteFile(filepath.Join(l.dir, "nat-"+name+".rules"), []byte(n.Rules()), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(l.dir, "nat-"+name+".rules"), []byte(l.nats[name].Rules()), 0o644); err != nil {
 			return fmt.Errorf("keeping the rules of NAT %s: %w", name, err)
 		}
 	}

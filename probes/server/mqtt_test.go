@@ -115,7 +115,7 @@ func TestMQTTNoConnect(t *testing.T) {
 			t.Fatal(err)
 		}
 		start := time.Now()
-		if _, err := conn.Read(make([]byte, 1)); err != io.EOF {
+		if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 			t.Errorf("the end of the connection is %v, want %v", err, io.EOF)
 		}
 		if got := time.Since(start); got != greetingLimit {

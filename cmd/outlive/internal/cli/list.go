@@ -139,7 +139,8 @@ func newList(s *State) *cobra.Command {
 				for _, k := range kinds {
 					fmt.Fprintf(t, "%s\t%d\t%s\n", k.name, len(k.entries()), k.summary)
 				}
-				return t.Flush()
+				_ = t.Flush()
+				return nil
 			}
 			k, err := kindNamed(args[0])
 			if err != nil {

@@ -9,7 +9,11 @@ import (
 )
 
 // Main runs the command line and returns the exit code.
-func Main(s *State) int {
+func Main(process *State) int {
+	stdout := &output{w: process.Stdout}
+	state := *process
+	state.Stdout = stdout
+	s := &state
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	interrupted := make(chan struct{})
@@ -37,6 +41,10 @@ func Main(s *State) int {
 	root.SetErr(s.Stderr)
 	err := root.ExecuteContext(ctx)
 	code := codeOf(err)
+	if stdout.err != nil && !errors.Is(err, stdout.err) {
+		code = worse(code, exitLab)
+		fmt.Fprintln(s.Stderr, "outlive:", stdout.err)
+	}
 	var quiet *exitError
 	if err != nil && (!errors.As(err, &quiet) || quiet.err != nil) {
 		fmt.Fprintln(s.Stderr, "outlive:", err)

@@ -188,22 +188,23 @@ func load(s *State, args, set []string) ([]*scenarios.Scenario, error) {
 	return todo, nil
 }
 
-// write prints one result in the format asked for.
+// write prints one result in the format asked for. Main tells of a stdout that
+// did not take it.
 func (s *State) write(f runFlags, r *report.Result) {
 	switch f.format {
 	case "quiet":
-		report.WriteQuiet(s.Stdout, *r)
+		_ = report.WriteQuiet(s.Stdout, *r)
 	case "github":
-		report.WriteGitHub(s.Stdout, []report.Result{*r})
+		_ = report.WriteGitHub(s.Stdout, []report.Result{*r})
 	default:
-		report.WriteText(s.Stdout, *r, report.TextOptions{Colour: s.colour(), Width: min(s.Width, 100)})
+		_ = report.WriteText(s.Stdout, *r, report.TextOptions{Colour: s.colour(), Width: min(s.Width, 100)})
 	}
 }
 
 // summarise writes what is about all scenarios together.
 func (s *State) summarise(f runFlags, results []report.Result, asked int) error {
 	if asked > 1 && f.format == "text" {
-		report.WriteSummary(s.Stdout, results, asked)
+		_ = report.WriteSummary(s.Stdout, results, asked)
 	}
 	var errs []error
 	if f.junit != "" {
