@@ -35,8 +35,7 @@ func judge(s *Scenario, dir string, ev *evidence, run report.Run) (*report.Resul
 	run.Engine = "live"
 	run.Seed = s.Seed
 	run.Started = ev.truth.Start
-	run.Folder = dir
-	run.Command = "outlive run " + filepath.Join(dir, scenarioFile)
+	run.Command = "outlive run " + filepath.Join(run.Folder, scenarioFile)
 	run.Files = inFolder(dir)
 	run.NATChecks = ev.checks
 	run.Events = ev.events
@@ -89,8 +88,8 @@ func (ev *evidence) reasons(s *Scenario) []string {
 
 // Report judges the evidence in a result folder again, and writes result.json
 // anew. The lab is not run; a folder whose run was killed gives what is there.
-func Report(dir string) (*report.Result, error) {
-	dir, err := filepath.Abs(dir)
+func Report(folder string) (*report.Result, error) {
+	dir, err := filepath.Abs(folder)
 	if err != nil {
 		return nil, fmt.Errorf("finding the result folder: %w", err)
 	}
@@ -98,7 +97,7 @@ func Report(dir string) (*report.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	run := report.Run{File: s.Source.Name}
+	run := report.Run{File: s.Source.Name, Folder: filepath.Clean(folder)}
 	if old, err := readResult(dir); err == nil {
 		run.File = old.File
 		run.Lab.Wall = old.Lab.Wall

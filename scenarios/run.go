@@ -51,8 +51,9 @@ func Run(ctx context.Context, s *Scenario, o Options) (*report.Result, error) {
 	began := time.Now()
 	labErr := runSandbox(ctx, s, dir, o)
 	result, err := conclude(s, dir, report.Run{
-		File: s.Source.Name,
-		Lab:  report.Lab{Wall: units.Seconds(time.Since(began))},
+		File:   s.Source.Name,
+		Folder: filepath.Clean(o.Dir),
+		Lab:    report.Lab{Wall: units.Seconds(time.Since(began))},
 	}, labErr)
 	if errors.Is(err, unix.ENOSPC) {
 		err = fmt.Errorf("%w; the evidence is kept: make room and run 'outlive report %s'", err, dir)
