@@ -94,7 +94,7 @@ func (f *MappingExpire) Inject(ctx context.Context, l Lab) (Effect, error) {
 		}
 		if name == on || uplink == on {
 			if found == 0 {
-				return Effect{}, fmt.Errorf("expiring the mappings of %s: NAT %s has none of that device", f.Device, name)
+				return Effect{}, fmt.Errorf("expiring the mappings of %s: NAT %s has none that leads to that device through the NATs before it", f.Device, name)
 			}
 			gone, err := l.NATs[name].Expire(mine)
 			if err != nil {
@@ -103,7 +103,7 @@ func (f *MappingExpire) Inject(ctx context.Context, l Lab) (Effect, error) {
 			if gone == 0 {
 				return Effect{}, fmt.Errorf("expiring the mappings of %s: NAT %s deleted none of %d", f.Device, name, found)
 			}
-			done = append(done, fmt.Sprintf("NAT %s forgot %s of %s", name, count(gone, "mapping"), f.Device))
+			done = append(done, fmt.Sprintf("NAT %s forgot %s of %s", name, units.Count(gone, "mapping", "mappings"), f.Device))
 		}
 		own = next
 	}

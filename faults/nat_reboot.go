@@ -50,7 +50,7 @@ func (f *NATReboot) Inject(ctx context.Context, l Lab) (Effect, error) {
 				return Effect{}, fmt.Errorf("rebooting NAT %s: mapping %s of %s outlived the flush", name, m.WAN, m.LAN)
 			}
 		}
-		done = append(done, fmt.Sprintf("NAT %s forgot %s", name, count(len(before), "mapping")))
+		done = append(done, fmt.Sprintf("NAT %s forgot %s", name, units.Count(len(before), "mapping", "mappings")))
 	}
 	return Effect{At: time.Now(), Text: strings.Join(done, ", ")}, nil
 }
@@ -65,11 +65,4 @@ func (l Lab) natsOn(on string) []string {
 	}
 	sort.Strings(names)
 	return names
-}
-
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }

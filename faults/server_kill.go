@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"outlive/lab"
 	"outlive/lab/units"
 )
 
@@ -27,7 +28,7 @@ func (f *ServerKill) Inject(ctx context.Context, l Lab) (Effect, error) {
 	if err := killServer(ctx, l); err != nil {
 		return Effect{}, err
 	}
-	return Effect{At: at, Host: "server", Text: "killed the server's program"}, nil
+	return Effect{At: at, Host: lab.ServerName, Text: "killed the server's program"}, nil
 }
 
 // killServer kills the server's program and waits for its end. That it had ended
@@ -35,7 +36,7 @@ func (f *ServerKill) Inject(ctx context.Context, l Lab) (Effect, error) {
 func killServer(ctx context.Context, l Lab) error {
 	select {
 	case <-l.Server.Exited():
-		return errors.New("killing the server: it had already ended by itself; see server.log")
+		return errors.New("killing the server: it had already ended; see server.log")
 	default:
 	}
 	if err := l.Server.Kill(); err != nil {

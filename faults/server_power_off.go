@@ -41,5 +41,5 @@ func (f *ServerPowerOff) Inject(ctx context.Context, l Lab) (Effect, error) {
 	if err := killServer(ctx, l); err != nil {
 		return Effect{}, err
 	}
-	return Effect{At: at, Host: "server", Text: "pulled " + strings.Join(cables, ", ") + " and killed the server's program"}, nil
+	return Effect{At: at, Host: lab.ServerName, Text: "pulled " + strings.Join(cables, ", ") + " and killed the server's program"}, nil
 }

@@ -21,8 +21,12 @@ type Probe struct {
 	LAN, WAN *Host
 }
 
+// ProbeNetwork is where the LAN hosts of probes have their addresses. Nothing of a
+// scenario has an address there.
+var ProbeNetwork = netip.MustParsePrefix("10.255.0.0/16")
+
 var (
-	probeLAN = netip.MustParsePrefix("10.255.0.0/30")
+	probeLAN = netip.PrefixFrom(ProbeNetwork.Addr(), 30)
 	probeWAN = netip.MustParsePrefix("198.18.0.0/30")
 )
 

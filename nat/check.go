@@ -2,6 +2,7 @@ package nat
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,39 +42,16 @@ func (p Profile) Check() []units.Problem {
 }
 
 func checkWord(field, side, word string, known ...string) []units.Problem {
-	best, far := "", 3
-	for _, k := range known {
-		if k == word {
-			return nil
-		}
-		if d := distance(strings.ToLower(word), k); d < far {
-			best, far = k, d
-		}
+	if slices.Contains(known, word) {
+		return nil
+	}
+	meant := units.Closest(word, known)
+	if strings.EqualFold(word, "rst") {
+		meant = "reset"
 	}
 	return []units.Problem{{
 		Field:      field,
 		Text:       fmt.Sprintf("%q is not something that happens to a late packet from %s; it is one of %s", word, side, strings.Join(known, ", ")),
-		Suggestion: best,
+		Suggestion: meant,
 	}}
-}
-
-// distance is how many letters must be put in, taken out or changed to make b of a.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

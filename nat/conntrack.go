@@ -11,6 +11,7 @@ import (
 	"github.com/ti-mo/netfilter"
 	"golang.org/x/sys/unix"
 
+	"outlive/lab"
 	"outlive/lab/feature"
 	"outlive/lab/netns"
 	"outlive/lab/units"
@@ -184,13 +185,8 @@ func mappingOf(f conntrack.Flow) (Mapping, bool) {
 	default:
 		return Mapping{}, false
 	}
-	if m.LAN.Addr() == m.WAN.Addr() || isProbe(m.LAN.Addr()) {
+	if m.LAN.Addr() == m.WAN.Addr() || lab.ProbeNetwork.Contains(m.LAN.Addr()) {
 		return Mapping{}, false
 	}
 	return m, true
 }
-
-// probeNetwork is where the LAN hosts of lab.Probe have their addresses.
-var probeNetwork = netip.MustParsePrefix("10.255.0.0/16")
-
-func isProbe(a netip.Addr) bool { return probeNetwork.Contains(a) }

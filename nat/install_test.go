@@ -255,22 +255,22 @@ func TestProbesAreApart(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !isProbe(f.inside.Addr()) {
-			t.Fatalf("the probe's address %s is not in %s", f.inside.Addr(), probeNetwork)
+		if !lab.ProbeNetwork.Contains(f.inside.Addr()) {
+			t.Fatalf("the probe's address %s is not in %s", f.inside.Addr(), lab.ProbeNetwork)
 		}
 		c := l.connect(t, 1)[0]
 		mappings, err := l.Mappings()
 		if err != nil || len(mappings) != 1 || mappings[0].LAN != c.lan {
 			t.Errorf("mappings are %+v, %v; want that of %s", mappings, err, c.lan)
 		}
-		if n, err := l.Expire(func(m Mapping) bool { return isProbe(m.LAN.Addr()) }); n != 0 || err != nil {
+		if n, err := l.Expire(func(m Mapping) bool { return lab.ProbeNetwork.Contains(m.LAN.Addr()) }); n != 0 || err != nil {
 			t.Errorf("deleted %d of the probes' mappings, %v", n, err)
 		}
 		e.await(t, MappingGone, c.lan, 1, 5*time.Second)
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		for _, m := range e.all {
-			if isProbe(m.Mapping.LAN.Addr()) {
+			if lab.ProbeNetwork.Contains(m.Mapping.LAN.Addr()) {
 				t.Errorf("the watch reports a probe's mapping: %+v", m)
 			}
 		}

@@ -27,6 +27,7 @@ type RuleError struct {
 	Err error
 }
 
+// Error is one line: the tool, and the first line of what it said.
 func (e *RuleError) Error() string {
 	said, _, _ := strings.Cut(strings.TrimSpace(e.Output), "\n")
 	if said == "" {

@@ -15,8 +15,6 @@ import (
 	"outlive/lab/units"
 )
 
-var update = flag.Bool("update", false, "write golden files anew")
-
 func TestMain(m *testing.M) {
 	sandbox.Main()
 	// These tests wait for timeouts more than they compute.

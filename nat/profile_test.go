@@ -2,14 +2,13 @@ package nat
 
 import (
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"outlive/lab/labtest"
 	"outlive/lab/units"
 )
 
@@ -59,19 +58,6 @@ func TestCheck(t *testing.T) {
 				t.Errorf("problems (-want +got):\n%s", diff)
 			}
 		})
-	}
-}
-
-func TestDistance(t *testing.T) {
-	for _, c := range []struct {
-		a, b string
-		want int
-	}{
-		{"", "", 0}, {"drop", "drop", 0}, {"", "drop", 4}, {"drop", "", 4}, {"dorp", "drop", 2}, {"rst", "reset", 2}, {"remap", "revive", 4},
-	} {
-		if got := distance(c.a, c.b); got != c.want {
-			t.Errorf("distance(%q, %q) = %d, want %d", c.a, c.b, got, c.want)
-		}
 	}
 }
 
@@ -144,10 +130,10 @@ func TestCanRevive(t *testing.T) {
 
 func TestRulesGolden(t *testing.T) {
 	for _, late := range combinations() {
-		golden(t, "rules-"+string(late.LAN)+"-"+string(late.WAN)+".golden", Rules(Profile{Late: late}))
+		labtest.Golden(t, "testdata/rules-"+string(late.LAN)+"-"+string(late.WAN)+".golden", Rules(Profile{Late: late}))
 	}
 	carrier, _ := Lookup("carrier")
-	golden(t, "rules-carrier.golden", Rules(carrier.Profile))
+	labtest.Golden(t, "testdata/rules-carrier.golden", Rules(carrier.Profile))
 }
 
 func TestSysctlsGolden(t *testing.T) {
@@ -157,24 +143,7 @@ func TestSysctlsGolden(t *testing.T) {
 		for _, line := range sortedSettings(Sysctls(n.Profile)) {
 			b.WriteString(line + "\n")
 		}
-		golden(t, "sysctls-"+name+".golden", b.String())
-	}
-}
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got); go test ./nat -update writes it anew:\n%s", name, diff)
+		labtest.Golden(t, "testdata/sysctls-"+name+".golden", b.String())
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"outlive/lab/labtest"
 )
 
 // TestBroken holds every broken scenario of testdata/broken against the exact
@@ -31,7 +33,7 @@ func TestBroken(t *testing.T) {
 			if !errors.As(err, &bad) {
 				t.Fatalf("Load gives %v, want a *LoadError", err)
 			}
-			golden(t, strings.TrimSuffix(file, ".yaml")+".txt", []byte(bad.Error()+"\n"))
+			labtest.Golden(t, strings.TrimSuffix(file, ".yaml")+".txt", bad.Error()+"\n")
 		})
 	}
 }

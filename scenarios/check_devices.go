@@ -12,9 +12,6 @@ import (
 
 var deviceForm = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}$`)
 
-// maxKeepAlive is the longest keep alive that fits into CONNECT: 16 bits of seconds.
-const maxKeepAlive = units.Duration(65535 * time.Second)
-
 // devices checks the devices, fills in their defaults and expands fleets.
 func (c *checker) devices() {
 	f := c.file
@@ -174,8 +171,8 @@ func (c *checker) mqtt(n *node, k *deviceKeys) {
 	case alive%units.Duration(time.Second) != 0:
 		up := alive.D().Truncate(time.Second) + time.Second
 		c.report(n.get("keepalive"), units.Duration(up).String(), "MQTT carries the keep alive in whole seconds")
-	case alive > maxKeepAlive:
-		c.report(n.get("keepalive"), "", "MQTT carries a keep alive of at most %d seconds (%s)", int(maxKeepAlive.D()/time.Second), maxKeepAlive)
+	case alive > client.MaxKeepAlive:
+		c.report(n.get("keepalive"), "", "MQTT carries a keep alive of at most %d seconds (%s)", int(client.MaxKeepAlive.D()/time.Second), client.MaxKeepAlive)
 	}
 }
 

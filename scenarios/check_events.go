@@ -6,6 +6,7 @@ import (
 
 	"outlive/faults"
 	"outlive/lab/units"
+	"outlive/probes/flow"
 )
 
 // events checks the events, expands what they do to fleets and puts them in order.
@@ -74,13 +75,13 @@ func (c *checker) after(n *node, e *eventKeys) {
 	if !c.knownDevice(n, device) {
 		return
 	}
-	names := protocolEvents(c.scenario.Server.Protocol)
+	names := flow.EventNames(c.scenario.Server.Protocol)
 	if _, known := protocolNamed(c.scenario.Server.Protocol); known && !slices.Contains(names, name) {
-		suggestion := Closest(name, names)
+		suggestion := units.Closest(name, names)
 		if suggestion != "" {
 			suggestion = device + "." + suggestion
 		}
-		c.report(n, suggestion, "the protocol %s has no event %q; it has %s", c.scenario.Server.Protocol, clip(name), listed(names))
+		c.report(n, suggestion, "the protocol %s has no event %q; it has %s", c.scenario.Server.Protocol, clip(name), units.List(names))
 		return
 	}
 	if fleet, ok := c.fleets[device]; ok && !slices.Equal(fleet, []string{device}) && device != e.Push && len(fleet) > 0 {
@@ -141,7 +142,7 @@ func (c *checker) faultProblems(e *eventKeys, found []units.Problem) {
 		case at == nil:
 			at = e.at.get("fault")
 		case p.Suggestion == "" && at.kind == scalar && !slices.Contains(names, at.text):
-			p.Suggestion = Closest(at.text, names)
+			p.Suggestion = units.Closest(at.text, names)
 		}
 		c.report(at, p.Suggestion, "%s", p.Text)
 	}
@@ -150,9 +151,6 @@ func (c *checker) faultProblems(e *eventKeys, found []units.Problem) {
 // expand makes the events of one entry: one, or a push to each device of a fleet.
 func (c *checker) expand(e *eventKeys) []Event {
 	event := Event{After: e.After, Push: e.Push, FaultName: e.Fault, Fault: e.params}
-	if e.at.place.text == c.file.root.place.text {
-		event.Line = e.at.line
-	}
 	if e.At != nil {
 		event.At = *e.At
 	}

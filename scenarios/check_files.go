@@ -4,7 +4,10 @@ import (
 	"errors"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
+
+	"outlive/lab/units"
 )
 
 // files checks the files listed for a command and gives all that it needs: those,
@@ -27,7 +30,7 @@ func (c *checker) files(n *node, listed, run []string) []string {
 	for i, word := range run {
 		name := fileArgument(word)
 		// A command without a slash is looked up in PATH.
-		if name == "" || i == 0 && !strings.Contains(word, "/") || contains(out, name) || !c.present(name) {
+		if name == "" || i == 0 && !strings.Contains(word, "/") || slices.Contains(out, name) || !c.present(name) {
 			continue
 		}
 		out = append(out, name)
@@ -96,7 +99,7 @@ func (c *checker) similarFile(name string) string {
 	for _, e := range entries {
 		names = append(names, e.Name())
 	}
-	if meant := Closest(path.Base(name), names); meant != "" {
+	if meant := units.Closest(path.Base(name), names); meant != "" {
 		return path.Join(path.Dir(name), meant)
 	}
 	return ""

@@ -5,16 +5,13 @@ import (
 	"reflect"
 	"regexp"
 
+	"outlive/lab"
 	"outlive/nat"
 )
 
-const (
-	// maxUplinks is how many access networks there may be. Each takes four of the 256
-	// addresses of 203.0.113.0/24 on its public side.
-	maxUplinks = 60
-	// maxNATs is how many NATs may stand in a row.
-	maxNATs = 8
-)
+// maxNATs is how many NATs may stand in a row. The lab could build more, and no
+// network has them.
+const maxNATs = 8
 
 // An uplink's name is the name of an interface, of which the kernel allows 15
 // characters and a NAT's probes need a few.
@@ -39,8 +36,8 @@ func (c *checker) network() {
 		return
 	case n.kind == mapping && len(n.pairs) == 0 && !n.torn:
 		c.report(n, "", "network is empty: it needs at least one access network, for example {cell: {nat: carrier}}")
-	case len(f.Network) > maxUplinks:
-		c.report(n, "", "there are %d access networks; the lab has addresses for %d", len(f.Network), maxUplinks)
+	case len(f.Network) > lab.MaxUplinks:
+		c.report(n, "", "there are %d access networks; the lab has addresses for %d", len(f.Network), lab.MaxUplinks)
 	}
 	for i := range f.Network {
 		e := &f.Network[i]

@@ -1,7 +1,10 @@
 package scenarios
 
 import (
+	"slices"
 	"strings"
+
+	"outlive/lab/units"
 )
 
 // The placeholders in a server's and in a client's command.
@@ -116,24 +119,15 @@ func (c *checker) placeholders(n *node, word string, known, others []string) {
 		}
 		name := rest[:to+1]
 		rest = rest[to+1:]
-		if contains(known, name) || strings.Trim(name, "{}abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_-") != "" {
+		if slices.Contains(known, name) || strings.Trim(name, "{}abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_-") != "" {
 			continue
 		}
-		suggestion := Closest(name, known)
+		suggestion := units.Closest(name, known)
 		switch {
-		case contains(others, name):
-			c.report(n, "", "%q has no meaning here; there are %s", name, listed(known))
+		case slices.Contains(others, name):
+			c.report(n, "", "%q has no meaning here; there are %s", name, units.List(known))
 		case suggestion != "" && len(name) > 4:
-			c.report(n, strings.Replace(word, name, suggestion, 1), "%q is not a placeholder; there are %s", clip(name), listed(known))
+			c.report(n, strings.Replace(word, name, suggestion, 1), "%q is not a placeholder; there are %s", clip(name), units.List(known))
 		}
 	}
-}
-
-func contains(words []string, word string) bool {
-	for _, w := range words {
-		if w == word {
-			return true
-		}
-	}
-	return false
 }

@@ -103,7 +103,7 @@ func describe(t reflect.Type) string {
 	}
 	switch t.Kind() {
 	case reflect.Struct:
-		return "a mapping with " + listed(fieldNames(t))
+		return "a mapping with " + units.List(fieldNames(t))
 	case reflect.Slice:
 		return "a list"
 	case reflect.Bool:
@@ -230,12 +230,4 @@ func clipTo(s string, most int) string {
 		return string(r[:most]) + "…"
 	}
 	return s
-}
-
-// listed joins words for a sentence: "a", "a and b", "a, b and c".
-func listed(words []string) string {
-	if len(words) < 2 {
-		return strings.Join(words, "")
-	}
-	return strings.Join(words[:len(words)-1], ", ") + " and " + words[len(words)-1]
 }

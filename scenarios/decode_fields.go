@@ -3,6 +3,8 @@ package scenarios
 import (
 	"reflect"
 	"strings"
+
+	"outlive/lab/units"
 )
 
 // field is one key of a struct.
@@ -94,13 +96,13 @@ func (l *loader) unknownKey(key *node, what string, names []string) {
 	if l.full() {
 		names = nil
 	}
-	switch suggestion := Closest(key.text, names); {
+	switch suggestion := units.Closest(key.text, names); {
 	case suggestion != "":
 		l.report(key, suggestion, "unknown key %q in %s", clip(key.text), what)
 	case len(names) == 0:
 		l.report(key, "", "unknown key %q: %s has no keys", clip(key.text), what)
 	default:
-		l.report(key, "", "unknown key %q in %s: it has %s", clip(key.text), what, listed(names))
+		l.report(key, "", "unknown key %q in %s: it has %s", clip(key.text), what, units.List(names))
 	}
 }
 

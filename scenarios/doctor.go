@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"outlive/lab"
 	"outlive/lab/feature"
 	"outlive/lab/sandbox"
 	"outlive/nat"
@@ -34,7 +35,9 @@ type finding struct {
 }
 
 // inside are the checks that need a sandbox around them.
-func inside() []feature.Check { return slices.Concat(nat.Checks(), capture.Checks(), socket.Checks()) }
+func inside() []feature.Check {
+	return slices.Concat(lab.Checks(), nat.Checks(), capture.Checks(), socket.Checks())
+}
 
 // Checks is everything that a lab needs of a machine, each to be found out by
 // trying it. The program that tries them must have called sandbox.Main.

@@ -244,11 +244,11 @@ func (l *loader) unknownName(n *node, what, name string, names []string) {
 	if l.full() {
 		names = nil
 	}
-	if suggestion := Closest(name, names); suggestion != "" {
+	if suggestion := units.Closest(name, names); suggestion != "" {
 		l.report(n, suggestion, "no %s is called %q", what, clip(name))
 		return
 	}
-	there := "there are " + listed(names)
+	there := "there are " + units.List(names)
 	switch len(names) {
 	case 0:
 		there = "there is none"

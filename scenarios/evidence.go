@@ -51,9 +51,12 @@ type pushRecord struct {
 
 type exitRecord struct {
 	Status string `json:"status"`
+	Killed bool   `json:"killed,omitempty"` // by a signal
 }
 
 type endRecord struct {
+	// Lines counts those of events.jsonl before this one, which is the last.
+	Lines       int           `json:"lines"`
 	Interrupted bool          `json:"interrupted,omitempty"`
 	Scenario    units.Seconds `json:"scenario_s"`
 	MaxLateness units.Seconds `json:"max_lateness_s"`
@@ -66,8 +69,9 @@ type evidence struct {
 	checks  []nat.CheckResult
 	capture capture.Stats
 	end     endRecord
-	// started and ended say that the lab reached time zero, and its end.
-	started, ended bool
+	// started and ended say that the lab reached time zero, and its end; counted that
+	// it said what it had captured.
+	started, ended, counted bool
 	// spoilt are the reasons for which nothing can be judged.
 	spoilt []string
 }
@@ -85,6 +89,7 @@ func readEvidence(dir string) (*evidence, error) {
 	}
 	defer f.Close()
 	r := bufio.NewReader(f)
+	after := false // the scenario's end, which is the last line
 	for n := 1; ; n++ {
 		line, err := r.ReadBytes('\n')
 		if errors.Is(err, io.EOF) {
@@ -102,8 +107,15 @@ func readEvidence(dir string) (*evidence, error) {
 		if err := json.Unmarshal(line, &e); err != nil {
 			return nil, fmt.Errorf("reading %s, line %d: %w", f.Name(), n, err)
 		}
+		if ev.ended && !after {
+			after = true
+			ev.spoilt = append(ev.spoilt, fmt.Sprintf("%s goes on after the scenario's end, from line %d: it was changed, or is of two runs", eventsFile, n))
+		}
 		if err := ev.add(e); err != nil {
 			return nil, fmt.Errorf("reading %s, line %d: %w", f.Name(), n, err)
+		}
+		if e.Kind == kindEnd && ev.end.Lines != n-1 {
+			ev.spoilt = append(ev.spoilt, fmt.Sprintf("%s has %d lines before the scenario's end, and the lab wrote %d: it was changed", eventsFile, n-1, ev.end.Lines))
 		}
 	}
 }
@@ -144,7 +156,16 @@ func (ev *evidence) add(e lab.Event) error {
 			ev.truth.Breaks = append(ev.truth.Breaks, flow.Break{At: e.At, Host: r.Host, Cause: r.Name})
 		}
 	case kindServerExit:
-		ev.truth.Breaks = append(ev.truth.Breaks, flow.Break{At: e.At, Host: e.Host, Cause: kindServerExit})
+		ev.truth.Breaks = append(ev.truth.Breaks, flow.Break{At: e.At, Host: e.Host, Cause: flow.CauseServerExit})
+	case kindClientExit:
+		var r exitRecord
+		if err := json.Unmarshal(e.Data, &r); err != nil {
+			return err
+		}
+		if r.Killed {
+			// One that ends in its own time closes its connections: that shows in the packets.
+			ev.truth.Breaks = append(ev.truth.Breaks, flow.Break{At: e.At, Host: e.Host, Cause: flow.CauseClientExit})
+		}
 	case kindPush:
 		var r pushRecord
 		if err := json.Unmarshal(e.Data, &r); err != nil {
@@ -158,6 +179,7 @@ func (ev *evidence) add(e lab.Event) error {
 		}
 		ev.checks = append(ev.checks, c)
 	case kindCapture:
+		ev.counted = true
 		return json.Unmarshal(e.Data, &ev.capture)
 	case kindProblem:
 		ev.spoilt = append(ev.spoilt, e.Text)

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"outlive/probes/capture"
 	"outlive/scenarios/report"
 )
 
@@ -17,7 +18,7 @@ import (
 const (
 	scenarioFile = "scenario.yaml"
 	resultFile   = "result.json"
-	captureFile  = "capture.pcapng"
+	captureFile  = capture.FileName
 )
 
 // workFolder is the working folder of a program, in the result folder.

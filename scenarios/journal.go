@@ -23,6 +23,7 @@ type journal struct {
 
 	mu      sync.Mutex
 	file    *os.File
+	lines   int // written so far
 	zero    time.Time
 	pending []pendingEvent
 	err     error
@@ -65,6 +66,14 @@ func (j *journal) add(at time.Time, kind, host, text string, data any) {
 	j.tell(e.Event)
 }
 
+// end records the last event, which says how many lines stand before it.
+func (j *journal) end(at time.Time, record endRecord) {
+	j.mu.Lock()
+	record.Lines = j.lines
+	j.mu.Unlock()
+	j.add(at, kindEnd, "", "the scenario's end", record)
+}
+
 // start fixes scenario time zero and writes what came before it.
 func (j *journal) start(zero time.Time) {
 	j.mu.Lock()
@@ -98,6 +107,7 @@ func (j *journal) write(e lab.Event) {
 	line, err := json.Marshal(e)
 	if err == nil {
 		_, err = j.file.Write(append(line, '\n'))
+		j.lines++
 	}
 	if err != nil && j.err == nil {
 		j.err = fmt.Errorf("writing %s: %w", j.file.Name(), err)

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"outlive/probes/capture"
@@ -28,7 +29,7 @@ func judge(s *Scenario, dir string, ev *evidence, run report.Run) (*report.Resul
 		Truth:        ev.truth,
 		Expectations: s.Expect,
 		Checks:       ev.checks,
-		Spoilt:       ev.reasons(s),
+		Spoilt:       append(ev.reasons(s), ev.mismatches(s, analysis)...),
 	})
 	run.Scenario = s.Name
 	run.Summary = s.Summary
@@ -76,6 +77,12 @@ func (ev *evidence) reasons(s *Scenario) []string {
 	case ev.end.Interrupted:
 		add("the run was interrupted after %.1fs of %s", ev.end.Scenario.D().Seconds(), s.Duration)
 	}
+	for _, e := range ev.events {
+		// What the lab was late with may have fallen out of the scenario altogether.
+		if (e.Kind == kindFault || e.Kind == kindPush) && e.At >= ev.truth.End && ev.started && !ev.end.Interrupted {
+			add("an event came only at %.3fs, after the end of the scenario: %s", e.At.D().Seconds(), e.Text)
+		}
+	}
 	if ev.end.MaxLateness.D() > latenessLimit {
 		add("the lab was late by up to %s (limit %s): the machine was too busy to trust its times",
 			ev.end.MaxLateness.D().Round(time.Millisecond), latenessLimit)
@@ -84,6 +91,48 @@ func (ev *evidence) reasons(s *Scenario) []string {
 		add("the machine's clock was set during the run, and the times of %d packets near that moment are uncertain", n)
 	}
 	return reasons
+}
+
+// mismatches are the ways in which the parts of the evidence are not of one run of
+// this scenario: a file was changed, cut or taken from elsewhere.
+func (ev *evidence) mismatches(s *Scenario, a *flow.Analysis) []string {
+	var all []string
+	add := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
+	if !ev.started {
+		return nil
+	}
+	var devices, nats, wantDevices, wantNATs []string
+	for _, d := range ev.truth.Devices {
+		devices = append(devices, d.Name)
+	}
+	for _, n := range ev.truth.NATs {
+		nats = append(nats, fmt.Sprintf("%s %v %v", n.Name, n.Profile.Timeouts, n.Profile.Late))
+	}
+	for _, d := range s.Devices {
+		wantDevices = append(wantDevices, d.Name)
+	}
+	for _, u := range s.Uplinks {
+		for _, n := range u.NATs {
+			p := n.Profile.Complete()
+			wantNATs = append(wantNATs, fmt.Sprintf("%s %v %v", n.Name, p.Timeouts, p.Late))
+		}
+	}
+	if !slices.Equal(devices, wantDevices) || !slices.Equal(nats, wantNATs) ||
+		ev.truth.Protocol != s.Server.Protocol || ev.truth.Server.Port() != s.Server.Port || !ev.end.Interrupted && ev.truth.End.D() != s.Duration.D() {
+		add("%s is of another scenario than %s", eventsFile, scenarioFile)
+	}
+	if a == nil || !ev.ended {
+		return all
+	}
+	if !ev.counted {
+		add("the lab did not say how many packets it captured")
+	}
+	for _, p := range ev.capture.Points {
+		if got := a.Captured[p.Name]; uint64(got) != p.Received {
+			add("%s has %d packets of %s, and the lab captured %d: it was changed, or is of another run", captureFile, got, p.Name, p.Received)
+		}
+	}
+	return all
 }
 
 // Report judges the evidence in a result folder again, and writes result.json

@@ -127,15 +127,32 @@ func (l *labRun) run(ctx context.Context) error {
 	end := zero.Add(l.scenario.Duration.D())
 	l.journal.add(zero, kindStart, "", "", l.truth(zero))
 	l.journal.start(zero)
-	if err := l.startClients(ctx); err != nil {
-		return err
-	}
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	starting := make(chan error, 1)
+	go func() {
+		// Many take a while, for which no event waits.
+		err := l.startClients(running)
+		if err != nil {
+			stop()
+		}
+		starting <- err
+	}()
 	l.selfCheck(ctx, zero)
 	l.noise.measure(watch)
-	l.timeline.run(ctx, zero, l.scenario.Events, end)
+	l.timeline.run(running, zero, l.scenario.Events, end)
 
 	ended := time.Now()
 	interrupted := ctx.Err() != nil
+	stop()
+	if err := <-starting; err != nil {
+		return err
+	}
+	if !interrupted {
+		for _, why := range l.timeline.missed() {
+			l.problem(why)
+		}
+	}
 	// The captures end before the programs do: how the lab ends them is not
 	// part of the scenario.
 	stats, captureErr := l.recorder.Stop()
@@ -155,7 +172,7 @@ func (l *labRun) run(ctx context.Context) error {
 	l.programs.end()
 	l.counters()
 	l.journal.add(time.Now(), kindCapture, "", "", stats)
-	l.journal.add(ended, kindEnd, "", "the scenario's end", endRecord{
+	l.journal.end(ended, endRecord{
 		Interrupted: interrupted,
 		Scenario:    units.Seconds(ended.Sub(zero)),
 		MaxLateness: units.Seconds(max(l.timeline.maxLate, l.noise.worst())),
@@ -288,14 +305,17 @@ func (l *labRun) fire(ctx context.Context, e Event, late time.Duration) {
 	}
 	l.faulting.Lock()
 	defer l.faulting.Unlock()
+	called := time.Now()
 	effect, err := e.Fault.Inject(ctx, faults.Lab{Topology: l.topology, NATs: l.nats, Server: l.programs.server})
 	if err != nil {
-		l.problem(fmt.Sprintf("the fault %s of line %d did not happen: %v", e.FaultName, e.Line, err))
+		l.problem(fmt.Sprintf("%s did not happen: %v", e.what(), err))
 		return
 	}
 	if effect.Host == serverHost {
 		l.serverFaulted = true
 	}
+	late += max(0, effect.At.Sub(called))
+	l.timeline.maxLate = max(l.timeline.maxLate, late)
 	l.journal.add(effect.At, kindFault, effect.Host, effect.Text, faultRecord{Name: e.FaultName, Late: units.Seconds(late), Effect: effect})
 }
 

@@ -107,6 +107,4 @@ type Event struct {
 	// FaultName is the fault's name and Fault the fault with its parameters, or empty and nil.
 	FaultName string
 	Fault     faults.Fault
-	// Line is where the event stands in the file, from 1; zero if --set made it.
-	Line int
 }

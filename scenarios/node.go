@@ -2,6 +2,7 @@ package scenarios
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -172,7 +173,7 @@ func (n *node) only(keys ...string) *node {
 	out := *n
 	out.pairs = nil
 	for _, p := range n.pairs {
-		if contains(keys, p.key.text) {
+		if slices.Contains(keys, p.key.text) {
 			out.pairs = append(out.pairs, p)
 		}
 	}

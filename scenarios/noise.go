@@ -21,15 +21,15 @@ type noise struct{ max atomic.Int64 }
 // measure goes on until ctx is done.
 func (n *noise) measure(ctx context.Context) {
 	go func() {
-		ticker := time.NewTimer(noiseInterval)
-		defer ticker.Stop()
+		timer := time.NewTimer(noiseInterval)
+		defer timer.Stop()
 		for {
 			due := time.Now().Add(noiseInterval)
-			ticker.Reset(noiseInterval)
+			timer.Reset(noiseInterval)
 			select {
 			case <-ctx.Done():
 				return
-			case <-ticker.C:
+			case <-timer.C:
 				if late := int64(time.Since(due)); late > n.max.Load() {
 					n.max.Store(late)
 				}

@@ -62,31 +62,3 @@ func TestProblemString(t *testing.T) {
 		})
 	}
 }
-
-// TestClosest: slips that are understood, and words that are not taken for one.
-func TestClosest(t *testing.T) {
-	keys := []string{"interval", "deadline", "policy", "keepalive", "heartbeat", "nat", "at", "on", "wan", "lan", "port", "devices"}
-	for word, want := range map[string]string{
-		"intervall":                     "interval",
-		"intrval":                       "interval",
-		"Interval":                      "interval",
-		"keep-alive":                    "keepalive",
-		"keepAlive":                     "keepalive",
-		"deadlnie":                      "deadline",
-		"prot":                          "port",
-		"dev":                           "devices",
-		"nta":                           "nat",
-		"wen":                           "wan",
-		"x":                             "",
-		"of":                            "",
-		"delay":                         "",
-		"unrelated":                     "",
-		"":                              "",
-		"--":                            "",
-		strings.Repeat("interval", 100): "",
-	} {
-		if got := Closest(word, keys); got != want {
-			t.Errorf("Closest(%q) = %q, want %q", word, got, want)
-		}
-	}
-}

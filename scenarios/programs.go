@@ -97,7 +97,7 @@ func (l *labRun) startServer(ctx context.Context) error {
 func (l *labRun) startClients(ctx context.Context) error {
 	for i, d := range l.scenario.Devices {
 		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("starting the clients: %w", err)
+			return fmt.Errorf("starting the clients: %d of %d were started when the scenario ended: %w", i, len(l.scenario.Devices), err)
 		}
 		spec := process.Spec{
 			Name:       "client " + d.Name,
@@ -145,15 +145,48 @@ func (l *labRun) watchExit(p *process.Process, host, kind string) {
 			return
 		case <-p.Exited():
 		}
+		if host == serverHost && l.outlives(p) {
+			return
+		}
 		// A fault that ends the server says so itself, once it is done.
 		l.faulting.Lock()
 		defer l.faulting.Unlock()
 		if l.serverFaulted && host == serverHost {
 			return
 		}
-		status := p.ExitState().String()
-		l.journal.add(time.Now(), kind, host, fmt.Sprintf("%s's program ended by itself: %s", host, status), exitRecord{Status: status})
+		state := p.ExitState()
+		status := state.String()
+		l.journal.add(time.Now(), kind, host, fmt.Sprintf("%s's program ended by itself: %s", host, status), exitRecord{Status: status, Killed: state.Signal != 0})
 	})
+}
+
+// listenCheck is how often the port of a server is looked at whose first process has ended.
+const listenCheck = 100 * time.Millisecond
+
+// outlives waits while something that the server's first process started goes on
+// listening after it, as where a script starts the server and ends: then the server
+// has not ended. It returns true when the lab ends the programs first.
+func (l *labRun) outlives(p *process.Process) bool {
+	tick := time.NewTicker(listenCheck)
+	defer tick.Stop()
+	for told := false; l.listens(); told = true {
+		if !told {
+			l.step("the server's first process ended (%s), and something goes on listening on port %d", p.ExitState(), l.scenario.Server.Port)
+		}
+		select {
+		case <-tick.C:
+		case <-l.programs.closing:
+			return true
+		}
+	}
+	return false
+}
+
+// listens says whether something listens on the server's port now.
+func (l *labRun) listens() bool {
+	now, cancel := context.WithCancel(context.Background())
+	cancel()
+	return socket.Listening(now, l.topology.Server().NS, l.scenario.Server.Port) == nil
 }
 
 // end ends all programs, once; their logs are whole when it returns.
@@ -195,7 +228,7 @@ func (l *labRun) push(ctx context.Context, device string) {
 		if receipt.At.IsZero() {
 			receipt.At = called
 		}
-		l.journal.add(receipt.At, kindPush, device, fmt.Sprintf("push %s for %s: %s", id, device, outcome), pushRecord{ID: id, Device: device, Outcome: outcome})
+		l.journal.add(receipt.At, kindPush, device, fmt.Sprintf("%s to %s: %s", id, device, outcome), pushRecord{ID: id, Device: device, Outcome: outcome})
 	})
 }
 

@@ -1,10 +1,6 @@
 package scenarios
 
-import (
-	"slices"
-
-	"outlive/probes/server"
-)
+import "outlive/probes/server"
 
 // The protocols that have keys of their own in a scenario.
 const (
@@ -30,15 +26,4 @@ func protocolNames() []string {
 		names = append(names, p.Name)
 	}
 	return names
-}
-
-// messages are the words of each protocol that `after` knows, as flow.Live says them.
-var messages = map[string][]string{
-	lineProtocol: {"hello", "welcome", "ping", "pong", "push", "ack"},
-	mqttProtocol: {"connect", "connack", "subscribe", "suback", "pingreq", "pingresp", "publish", "puback", "disconnect"},
-}
-
-// protocolEvents are the names that `after` knows: those of TCP and those of the protocol.
-func protocolEvents(name string) []string {
-	return slices.Concat([]string{"syn", "established"}, messages[name], []string{"fin", "rst"})
 }

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"outlive/lab/labtest"
 )
 
 // README's parts that are made from the program are held to it.
@@ -25,15 +25,7 @@ func TestReadme(t *testing.T) {
 	want := replacePart(t, text, "quickstart", "```yaml\n"+string(quickstart)+"```\n")
 	want = replacePart(t, want, "catalogue", catalogueTable(t))
 	want = replacePart(t, want, "mistakes", "```\n"+mistakes(t)+"\n```\n")
-	if *update {
-		if err := os.WriteFile(readme, []byte(want), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	if diff := cmp.Diff(want, text); diff != "" {
-		t.Errorf("README is out of date: run go test ./scenarios -run TestReadme -update\n%s", diff)
-	}
+	labtest.Golden(t, readme, want)
 }
 
 // replacePart puts text between a pair of markers.

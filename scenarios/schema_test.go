@@ -13,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"outlive/faults"
+	"outlive/lab/labtest"
 	"outlive/nat"
 	"outlive/probes/heartbeat"
 )
@@ -22,7 +23,7 @@ func itoa(n int) string { return strconv.Itoa(n) }
 // TestSchemaIsFresh fails when the language has changed and schema.json has not;
 // go generate ./scenarios writes it anew.
 func TestSchemaIsFresh(t *testing.T) {
-	golden(t, "schema.json", makeSchema(t))
+	labtest.Golden(t, "schema.json", string(makeSchema(t)))
 }
 
 // TestSchemaKnowsTheRegistries: a new profile, fault, protocol or policy shows up

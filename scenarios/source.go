@@ -10,6 +10,8 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+
+	"outlive/lab/units"
 )
 
 //go:embed catalogue
@@ -113,7 +115,7 @@ func findPath(arg string, names []string) ([]Source, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		hint := ""
-		if meant := Closest(arg, names); meant != "" {
+		if meant := units.Closest(arg, names); meant != "" {
 			hint = fmt.Sprintf("; did you mean %q?", meant)
 		}
 		return nil, fmt.Errorf("finding %s: no such file or folder, and no scenario of the catalogue has that name%s", arg, hint)

@@ -3,6 +3,7 @@ package scenarios
 import (
 	"container/heap"
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -89,6 +90,35 @@ func (t *timeline) run(ctx context.Context, zero time.Time, events []Event, end 
 			t.fire(ctx, heap.Pop(&t.due).(dueEvent).Event, late)
 		}
 	}
+}
+
+// missed says of every event that has not been done by the end why it was not.
+func (t *timeline) missed() []string {
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(t.waiting)) {
+		for _, e := range t.waiting[name] {
+			all = append(all, e.what()+" did not happen: what it waits for never came")
+		}
+	}
+	for _, e := range t.due {
+		all = append(all, e.what()+" did not happen: that was not before the end of the scenario")
+	}
+	return all
+}
+
+// what names an event by what it does and when.
+func (e Event) what() string {
+	text := "the push to " + e.Push
+	if e.Push == "" {
+		text = "the fault " + e.FaultName
+	}
+	switch {
+	case e.After == "":
+		return fmt.Sprintf("%s at %s", text, e.At)
+	case e.Plus > 0:
+		return fmt.Sprintf("%s, %s after %s,", text, e.Plus, e.After)
+	}
+	return fmt.Sprintf("%s after %s", text, e.After)
 }
 
 func (t *timeline) add(at time.Time, e Event) {

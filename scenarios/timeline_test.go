@@ -82,6 +82,31 @@ func TestTimeline(t *testing.T) {
 	}
 }
 
+// A fault that never came, taken for one that did no harm, would be a pass that nothing deserves.
+func TestTimelineTellsWhatItMissed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		events := []Event{
+			{At: units.Duration(time.Second), Push: "phone"},
+			{After: "phone.ping", Plus: units.Duration(5 * time.Second), FaultName: "server-kill"},
+			{After: "phone.pong", FaultName: "nat-reboot"},
+			{After: "phone.rst", Plus: units.Duration(time.Second), Push: "phone"},
+		}
+		l := newTimeline(events, func(context.Context, Event, time.Duration) {})
+		for _, name := range []string{"phone.ping", "phone.pong"} {
+			time.AfterFunc(8*time.Second, func() { l.happened <- occurrence{name, time.Now()} })
+		}
+		zero := time.Now()
+		l.run(t.Context(), zero, events, zero.Add(10*time.Second))
+		want := []string{
+			"the push to phone, 1s after phone.rst, did not happen: what it waits for never came",
+			"the fault server-kill, 5s after phone.ping, did not happen: that was not before the end of the scenario",
+		}
+		if diff := cmp.Diff(want, l.missed()); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
 func TestTimelineEndsWhenInterrupted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)

@@ -127,7 +127,9 @@ func TestMutants(t *testing.T) {
 			if err := build(program, "-overlay", overlayFile); err != nil {
 				t.Fatal(err)
 			}
-			got := outlive(t, program, dir, "run", m.scenario)
+			got := steady(t, func(attempt string) outcome {
+				return outlive(t, program, dir, "run", m.scenario, "--out", attempt)
+			})
 			if got.code != m.code {
 				t.Errorf("exit code %d, want %d", got.code, m.code)
 			}

@@ -22,6 +22,7 @@ type Unsupported struct {
 	Err error
 }
 
+// Error is one line: what is missing, what the kernel said, what to do.
 func (e *Unsupported) Error() string {
 	s := fmt.Sprintf("%s is not available here (needs %s)", e.Feature, e.Needs)
 	if e.Err != nil {

@@ -119,6 +119,19 @@ func SkipUnsupported(t testing.TB, err error) {
 	t.Skip(missing)
 }
 
+// Checks tries what a package needs of the machine, each with an answer. It is
+// called inside a sandbox.
+func Checks(t *testing.T, checks []feature.Check) {
+	t.Helper()
+	for _, c := range checks {
+		found, err := c.Try(t.Context())
+		SkipUnsupported(t, err)
+		if found == "" {
+			t.Errorf("%s: nothing is said about what was found", c.Name)
+		}
+	}
+}
+
 // pattern matches exactly the test of that name, for -test.run and -test.bench.
 func pattern(name string) string {
 	parts := strings.Split(name, "/")

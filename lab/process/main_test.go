@@ -6,10 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -51,23 +49,7 @@ func everyone(t *testing.T, test func(t *testing.T)) {
 	if as == "root" {
 		return
 	}
-	t.Run("nobody", func(t *testing.T) {
-		outer := strings.TrimSuffix(t.Name(), "/nobody")
-		// The link, and not the path: nobody may not enter the folder that the
-		// executable is in, and need not.
-		cmd := exec.Command("/proc/self/exe", "-test.v", "-test.run=^"+outer+"$")
-		cmd.Dir = "/"
-		cmd.Env = append(os.Environ(), asVariable+"=user")
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
-		out, err := cmd.CombinedOutput()
-		t.Logf("as nobody:\n%s", out)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !bytes.Contains(out, []byte("--- PASS: "+outer)) {
-			t.Skip("skipped as nobody, see above")
-		}
-	})
+	labtest.AsNobody(t, asVariable+"=user")
 }
 
 // launched starts a program that is killed when the test ends.

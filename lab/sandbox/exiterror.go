@@ -40,6 +40,7 @@ type ExitError struct {
 	setUp bool // the sandbox failed before the job was started
 }
 
+// Error is the job's own text where it had one, and else how process 1 ended.
 func (e *ExitError) Error() string {
 	switch {
 	case e.Panicked:

@@ -1,6 +1,7 @@
 // Package units has the quantities of scenario files as people write them:
 // durations and shares, with one spelling each and errors that say how to write
-// the thing right.
+// the thing right. Beside them are the words in which messages count things, list
+// them, and say what was perhaps meant.
 package units
 
 import "fmt"

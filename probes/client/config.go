@@ -20,9 +20,7 @@
 package client
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/netip"
 	"os"
@@ -30,6 +28,7 @@ import (
 
 	"outlive/lab/units"
 	"outlive/probes/heartbeat"
+	"outlive/probes/wire"
 )
 
 // Config says what a built-in client does. It crosses a process boundary as JSON.
@@ -55,8 +54,8 @@ type Config struct {
 	Seed uint64 `json:"seed,omitempty"`
 }
 
-// maxKeepAlive is the longest keep alive that CONNECT can carry: 16 bits of seconds.
-const maxKeepAlive = units.Duration(65535 * time.Second)
+// MaxKeepAlive is the longest keep alive that CONNECT can carry: 16 bits of seconds.
+const MaxKeepAlive = units.Duration(65535 * time.Second)
 
 // KeepAlive is the MQTT keep alive that goes with a heartbeat policy: the
 // interval, rounded up to whole seconds, so that a server which cuts after 1.5
@@ -66,7 +65,7 @@ const maxKeepAlive = units.Duration(65535 * time.Second)
 func KeepAlive(s heartbeat.Spec) units.Duration {
 	const second = units.Duration(time.Second)
 	interval := s.WithDefaults().Interval
-	if interval > maxKeepAlive {
+	if interval > MaxKeepAlive {
 		return 0
 	}
 	return (interval + second - 1) / second * second
@@ -75,14 +74,9 @@ func KeepAlive(s heartbeat.Spec) units.Duration {
 // Main runs a client until the context ends. Its one argument is a Config as
 // JSON, and its log goes to stdout. It is made for sandbox.RegisterProgram.
 func Main(ctx context.Context, args []string) error {
-	if len(args) != 1 {
-		return fmt.Errorf("starting the client: it takes one argument, a configuration as JSON, and got %d", len(args))
-	}
 	var config Config
-	decoder := json.NewDecoder(bytes.NewReader([]byte(args[0])))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&config); err != nil {
-		return fmt.Errorf("reading the client's configuration: %w", err)
+	if err := wire.ReadConfig(args, &config); err != nil {
+		return fmt.Errorf("starting the client: %w", err)
 	}
 	return Run(ctx, config, os.Stdout)
 }

@@ -21,8 +21,8 @@ var mqttProtocol = Protocol{
 		switch {
 		case c.Version != "" && c.Version != "3.1.1" && c.Version != "5":
 			return fmt.Errorf(`there is no built-in client for MQTT version %q; there are "3.1.1" and "5"`, c.Version)
-		case c.KeepAlive < 0 || c.KeepAlive > maxKeepAlive || c.KeepAlive%units.Duration(time.Second) != 0:
-			return fmt.Errorf("an MQTT keep alive must be whole seconds from 0s to %v, not %v", maxKeepAlive, c.KeepAlive)
+		case c.KeepAlive < 0 || c.KeepAlive > MaxKeepAlive || c.KeepAlive%units.Duration(time.Second) != 0:
+			return fmt.Errorf("an MQTT keep alive must be whole seconds from 0s to %v, not %v", MaxKeepAlive, c.KeepAlive)
 		case c.Device == "" || len(c.Device) > 65535:
 			return errors.New("an MQTT client needs a name of 1 to 65535 bytes")
 		}

@@ -28,18 +28,16 @@ func Analyze(r io.Reader, truth Truth) (*Analysis, error) {
 	finder := newPushFinder(truth.Pushes)
 	j := join(in, &truth, paths, finder)
 	lives, sockets := j.lives(&truth), j.sockets(&truth)
-	a := &Analysis{Packets: in.packets}
+	a := &Analysis{Packets: in.packets, Captured: in.captured}
 	open := map[*connection]units.Seconds{}
 	order := j.order()
 	for _, c := range order {
 		w := j.judge(c, &truth, lives[c], sockets[c])
 		a.Connections = append(a.Connections, w.connection())
-		open[c] = never
-		if e := w.endings[toServer]; len(e) > 0 {
-			open[c] = e[0].at
-		}
+		open[c] = w.ended(toServer)
 		a.Heartbeats = append(a.Heartbeats, j.heartbeats(c, int(c.index))...)
 		w.crossCheck()
+		j.outlived(c, &truth)
 	}
 	slices.SortStableFunc(a.Heartbeats, func(x, y Heartbeat) int { return cmp.Compare(x.Sent, y.Sent) })
 	a.Pushes = j.pushes(finder, func(c *connection) units.Seconds { return open[c] })
@@ -78,7 +76,7 @@ func (w *judge) connection() Connection {
 	if c.opened == nil || *c.opened > w.end {
 		return x
 	}
-	x.Opened, x.Ready = c.opened, w.ready()
+	x.Opened, x.Ready = c.opened, w.ready(c)
 	over := never
 	if d := w.death(); d != nil && d.from <= w.end {
 		x.Died, x.Cause, x.CauseKind = &d.from, d.cause(), d.kind()
@@ -88,21 +86,23 @@ func (w *judge) connection() Connection {
 		over = x.Closed.At
 	}
 	for _, l := range w.lapses {
-		if l.from < over {
-			x.Lapses = append(x.Lapses, w.lapse(&l, words))
-			w.problems = append(w.problems, l.doubts...)
+		if l.from >= over {
+			continue
 		}
+		if l.from > w.lost(toClient) && len(l.doubts) > 0 {
+			// Cables may be dead, and what a NAT takes in then refreshes its mapping without
+			// coming out of it. The kernel's word is all there is, and nothing hangs on it.
+			l.doubts, l.refresh, l.timeout = nil, -1, 0
+		}
+		x.Lapses = append(x.Lapses, w.lapse(&l, words))
+		w.problems = append(w.problems, l.doubts...)
 	}
 	return x
 }
 
 // left is when a side had left the connection, its program or its kernel, never if it did not.
 func (w *judge) left(side direction) units.Seconds {
-	at := w.lost(side)
-	if e := w.endings[side]; len(e) > 0 {
-		at = min(at, e[0].at)
-	}
-	return at
+	return min(w.lost(side), w.ended(side))
 }
 
 func (w *judge) lapse(l *lapse, words map[int32][]string) Lapse {
@@ -116,16 +116,16 @@ func (w *judge) lapse(l *lapse, words map[int32][]string) Lapse {
 	return x
 }
 
-// ready is when pushes could be sent, nil if never.
-func (w *judge) ready() *units.Seconds {
-	if _, unknown := w.c.decoder.(undecoded); unknown {
-		return w.c.opened
+// ready is when pushes could be sent on a connection, nil if never.
+func (j *joiner) ready(c *connection) *units.Seconds {
+	if _, unknown := c.decoder.(undecoded); unknown {
+		return c.opened
 	}
-	for _, m := range w.c.messages {
+	for _, m := range c.messages {
 		if m.role != roleReady {
 			continue
 		}
-		if s, ok := w.c.ends[m.d].arrived.grown.reach(m.end - 1); ok && s.at <= w.end {
+		if s, ok := c.ends[m.d].arrived.grown.reach(m.end - 1); ok && s.at <= j.end {
 			return &s.at
 		}
 		return nil

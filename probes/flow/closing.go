@@ -32,6 +32,9 @@ func (w *judge) wasReset(c *Closing, e *ending) {
 	default:
 		c.By, c.How = w.by.back().sender(), "rst"
 		c.FalseAlarm, c.Why = true, "its kernel did not know the connection any more"
+		if why, ok := w.going(e.at); ok && w.by == toServer {
+			c.FalseAlarm, c.Why = false, why
+		}
 	}
 }
 
@@ -41,6 +44,12 @@ func (w *judge) falseAlarm(e *ending) (bool, string) {
 		return false, why
 	}
 	if w.by == toClient {
+		if why, ok := w.going(e.at); ok {
+			return false, why
+		}
+		if at, ok := w.finished(e.at); ok {
+			return false, fmt.Sprintf("the client had finished sending (FIN) %v before", round(e.at-at))
+		}
 		if i, ok := w.newer(e.at); ok {
 			return false, fmt.Sprintf("the device had opened another connection (packet %d)", w.number(i))
 		}
@@ -83,10 +92,30 @@ func (w *judge) goodbye(at units.Seconds) (why string, ok bool) {
 	return "", false
 }
 
-// newer is the SYN of another connection that the device opened before an instant, after this one.
+// finished is when the client had finished sending before an instant, though it went on listening.
+func (w *judge) finished(at units.Seconds) (units.Seconds, bool) {
+	for _, e := range w.endings[toServer] {
+		if e.half && e.at < at {
+			return e.at, true
+		}
+	}
+	return 0, false
+}
+
+// newer is the SYN of a later connection of the device that took this one's place at
+// an instant: servers close the old one while they greet the new one. Where the
+// greeting was long over, the device had both of them, and the new one is no reason.
 func (w *judge) newer(at units.Seconds) (int32, bool) {
-	i, ok := w.replacement(w.seen[w.c.seen[0]].at)
-	return i, ok && w.seen[i].at < at
+	for _, c := range w.conns {
+		i := c.seen[0]
+		if c == w.c || c.device != w.c.device || w.seen[i].at < w.began() || w.seen[i].at >= at {
+			continue
+		}
+		if ready := w.ready(c); ready == nil || *ready+newsLag >= at {
+			return i, true
+		}
+	}
+	return 0, false
 }
 
 // waitingSince is when the oldest packet left that at an instant was still under

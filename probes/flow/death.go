@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"slices"
 	"strings"
-	"time"
 
 	"outlive/lab/units"
 )
@@ -20,21 +19,6 @@ type judge struct {
 	by      direction   // whose it was
 }
 
-// cut is a Break as one connection felt it.
-type cut struct {
-	from  units.Seconds
-	cause string
-	// side is the end that was lost; none is true for a host between the ends.
-	side direction
-	none bool
-}
-
-// How long before a Break's At its effects may show.
-const (
-	faultLead = units.Seconds(20 * time.Millisecond)
-	exitLead  = units.Seconds(500 * time.Millisecond)
-)
-
 func (j *joiner) judge(c *connection, truth *Truth, byNAT [][]life, sockets [2][]Socket) *judge {
 	w := &judge{joiner: j, c: c, lapses: j.lapses(c, byNAT)}
 	for side := range w.endings {
@@ -44,62 +28,12 @@ func (j *joiner) judge(c *connection, truth *Truth, byNAT [][]life, sockets [2][
 	for side := range w.endings {
 		side := direction(side)
 		for _, e := range w.endings[side] {
-			if w.first == nil || e.at < w.first.at {
+			if !e.half && (w.first == nil || e.at < w.first.at) {
 				w.first, w.by = &e, side
 			}
 		}
 	}
 	return w
-}
-
-// felt are the breaks that the connection lived to see.
-func (w *judge) felt(truth *Truth) []cut {
-	var all []cut
-	if w.c.opened == nil {
-		return nil
-	}
-	server := serverHost(truth)
-	for _, b := range truth.Breaks {
-		x := cut{from: b.At, cause: b.Cause}
-		switch {
-		case b.Host == server:
-			x.side = toClient
-		case b.Host == w.c.device:
-			x.side = toServer
-		case slices.ContainsFunc(w.c.path.nats, func(n NAT) bool { return n.Name == b.Host }):
-			x.none = true
-		default:
-			continue
-		}
-		lead := faultLead
-		if b.Cause == CauseServerExit {
-			lead = exitLead
-		}
-		if !x.none {
-			for _, e := range w.endings[x.side] {
-				if e.packet >= 0 && e.program && e.at >= b.At-lead && e.at < x.from {
-					x.from = e.at
-				}
-			}
-		}
-		if b.At > w.end || w.seen[w.c.seen[0]].at > b.At {
-			continue
-		}
-		x.from = max(x.from, *w.c.opened)
-		all = append(all, x)
-	}
-	slices.SortStableFunc(all, func(a, b cut) int { return cmp.Compare(a.from, b.from) })
-	return all
-}
-
-// lost is when the lab took a side away, never if it did not.
-func (w *judge) lost(side direction) units.Seconds {
-	for _, x := range w.cuts {
-		if !x.none && x.side == side {
-			return x.from
-		}
-	}
-	return never
 }
 
 // stretch is a time in which the path was broken, by one or more causes that overlap.

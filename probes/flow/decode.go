@@ -1,7 +1,6 @@
 package flow
 
 import (
-	"slices"
 	"strings"
 )
 
@@ -37,29 +36,37 @@ type decoder interface {
 	decode(d direction, b []byte, found func(message)) error
 }
 
-// Protocol is a protocol whose messages are decoded.
-type Protocol struct {
-	// Name is the word for it in scenarios and in Truth.
-	Name string
-	// Summary says in one sentence what is decoded.
-	Summary string
-
+// protocol is a protocol whose messages are decoded.
+type protocol struct {
+	// name is the word for it in scenarios and in Truth.
+	name string
+	// words are the names of its messages that others may wait for.
+	words   []string
 	decoder func() decoder
 }
 
 // protocols is the registry: a protocol is one file and one line here.
-var protocols = []Protocol{lineProtocol, mqttProtocol}
-
-// Protocols are those that can be decoded, by name.
-func Protocols() []Protocol { return slices.Clone(protocols) }
+var protocols = []protocol{lineProtocol, mqttProtocol}
 
 func newDecoder(name string) decoder {
 	for _, p := range protocols {
-		if p.Name == name {
+		if p.name == name {
 			return p.decoder()
 		}
 	}
 	return undecoded{}
+}
+
+// EventNames are the names that a LiveEvent can have: those of TCP, and between
+// them those of the protocol, if it is one that is decoded.
+func EventNames(protocol string) []string {
+	names := []string{"syn", "established"}
+	for _, p := range protocols {
+		if p.name == protocol {
+			names = append(names, p.words...)
+		}
+	}
+	return append(names, "fin", "rst")
 }
 
 // undecoded is the decoder of protocols that are not known: it finds no

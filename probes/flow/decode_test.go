@@ -110,10 +110,25 @@ func TestDecoders(t *testing.T) {
 	}
 }
 
-func TestProtocols(t *testing.T) {
-	for _, p := range Protocols() {
-		if _, unknown := newDecoder(p.Name).(undecoded); unknown || p.Summary == "" {
-			t.Errorf("protocol %q has no decoder or no summary", p.Name)
+// Every word that one can wait for is one that the decoder says.
+func TestEventNames(t *testing.T) {
+	for _, p := range protocols {
+		said := map[string]bool{"syn": true, "established": true, "fin": true, "rst": true}
+		for _, c := range conversations {
+			if c.protocol != p.name {
+				continue
+			}
+			for _, m := range c.want {
+				said[strings.Fields(m)[1]] = true
+			}
+		}
+		for _, name := range EventNames(p.name) {
+			if !said[name] {
+				t.Errorf("the decoder of %s never says %q", p.name, name)
+			}
+		}
+		if len(p.words) == 0 {
+			t.Errorf("nobody can wait for a message of %s", p.name)
 		}
 	}
 }

@@ -20,6 +20,34 @@ type ending struct {
 	cause   string
 	// by is who sent the reset.
 	by sender
+	// half says that a client has only finished sending and goes on listening: on a
+	// dead connection it shows that it knows, on a living one it ends nothing.
+	half bool
+}
+
+// ended is when a side ended the connection for itself, never if it did not.
+func (w *judge) ended(side direction) units.Seconds {
+	for _, e := range w.endings[side] {
+		if !e.half {
+			return e.at
+		}
+	}
+	return never
+}
+
+// holds says that a program still held its socket well after an instant: what it
+// sent then was no close. Not where it cannot be known, so late in the scenario or without news of the socket.
+func (j *joiner) holds(sockets []Socket, at units.Seconds) bool {
+	known := false
+	for _, e := range sockets {
+		switch {
+		case e.Kind == socket.Opened:
+			known = true
+		case e.At-e.Window <= at+newsLag:
+			return false
+		}
+	}
+	return known && at+newsLag < j.end
 }
 
 // together is how far a packet and the news of what caused it may lie apart.
@@ -50,6 +78,7 @@ func (j *joiner) endings(c *connection, side direction, sockets []Socket) []endi
 				continue
 			case o.flags&flagRST == 0:
 				e.how, finished = "fin", true
+				e.half = side == toServer && j.holds(sockets, o.at)
 			case o.flags&flagACK == 0:
 				// The kernel's answer to a packet for a socket that it does not know.
 				continue

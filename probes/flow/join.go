@@ -66,6 +66,8 @@ type joiner struct {
 	strays, skipped          int
 	firstStray, firstSkipped string
 	end                      units.Seconds
+	// serverBreaks are the instants from which the server was gone.
+	serverBreaks []Break
 }
 
 func join(in *reading, truth *Truth, paths []*path, finder *pushFinder) *joiner {
@@ -76,6 +78,11 @@ func join(in *reading, truth *Truth, paths []*path, finder *pushFinder) *joiner 
 	for _, d := range truth.Devices {
 		for _, a := range d.Addrs {
 			j.devices[a] = d.Name
+		}
+	}
+	for _, b := range truth.Breaks {
+		if b.Host == serverHost(truth) {
+			j.serverBreaks = append(j.serverBreaks, b)
 		}
 	}
 	for i := range j.seen {
@@ -373,6 +380,9 @@ func (j *joiner) check(c *connection) {
 	}
 	if c.broken != nil {
 		j.problem("the connection from %s does not speak %s: %v", c.client, j.protocol, c.broken)
+	}
+	if at := j.seen[c.seen[0]].at; at < -together {
+		j.problem("the connection from %s began %v before the scenario: the capture is of another run", c.client, round(-at))
 	}
 	if c.device == "" {
 		j.problem("the connection from %s belongs to no device", c.client)

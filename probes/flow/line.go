@@ -6,9 +6,10 @@ import (
 	"strings"
 )
 
-var lineProtocol = Protocol{
-	Name:    "line",
-	Summary: "The line protocol of the built-in client and server (docs/line-protocol.md).",
+// lineProtocol is that of the built-in client and server (docs/line-protocol.md).
+var lineProtocol = protocol{
+	name:    "line",
+	words:   []string{"hello", "welcome", "ping", "pong", "push", "ack"},
 	decoder: func() decoder { return new(lineDecoder) },
 }
 

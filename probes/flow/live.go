@@ -12,7 +12,7 @@ type LiveEvent struct {
 	Device string
 	// Name is "syn", "established", "fin", "rst", or the protocol's word for a
 	// message that left or arrived whole, in lower case: "connack", "suback",
-	// "pingreq", "publish", "welcome", "push" …
+	// "pingreq", "publish", "welcome", "push" … EventNames has those of a protocol.
 	Name string
 	// At is the time of the packet.
 	At time.Time
@@ -51,8 +51,8 @@ type liveEnd struct {
 	fin   bool
 }
 
-// NewLive makes a Live for connections with a server. The protocol is one of
-// Protocols, or anything else where only TCP is looked at. emit is called
+// NewLive makes a Live for connections with a server. The protocol is "line" or
+// "mqtt", or anything else where only TCP is looked at. emit is called
 // from within Frame and must not wait.
 func NewLive(protocol string, server netip.AddrPort, emit func(LiveEvent)) *Live {
 	return &Live{protocol: protocol, emit: emit, take: newExtractor(server), conns: map[liveKey]*liveConn{}}

@@ -9,9 +9,10 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
-var mqttProtocol = Protocol{
-	Name:    "mqtt",
-	Summary: "MQTT 3.1, 3.1.1 and 5 over plain TCP.",
+// mqttProtocol is MQTT 3.1, 3.1.1 and 5 over plain TCP.
+var mqttProtocol = protocol{
+	name:    "mqtt",
+	words:   []string{"connect", "connack", "subscribe", "suback", "pingreq", "pingresp", "publish", "puback", "disconnect"},
 	decoder: func() decoder { return new(mqttDecoder) },
 }
 

@@ -3,6 +3,7 @@ package flow
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -179,6 +180,15 @@ func TestProblems(t *testing.T) {
 		}, `10.64.0.2:40000: opened 0.012 ready 0.021
 			problem: the connection from 10.64.0.2:40000 belongs to no device`},
 	})
+}
+
+func TestCaptureOfAnEarlierRun(t *testing.T) {
+	l, _ := one(t, silent)
+	l.truth.Start = l.truth.Start.Add(30 * time.Second)
+	want := "the connection from 10.64.0.2:40000 began 29.99s before the scenario: the capture is of another run"
+	if got := l.analyze().Problems; !slices.Contains(got, want) {
+		t.Errorf("got %q", got)
+	}
 }
 
 func TestClockBackwards(t *testing.T) {

@@ -72,7 +72,9 @@ type reading struct {
 	places  []place
 	addrs   *addresses
 	packets int
-	arena   []byte
+	// captured counts the packets by point.
+	captured map[string]int
+	arena    []byte
 	// problems are those of the capture itself.
 	problems []string
 }
@@ -83,7 +85,7 @@ const clockSlack = 100 * time.Millisecond
 
 // read reads a pcapng stream into observations, in order of time.
 func read(r io.Reader, truth *Truth, places map[string]place) (*reading, error) {
-	in := &reading{addrs: newAddresses()}
+	in := &reading{addrs: newAddresses(), captured: map[string]int{}}
 	guard := newBlocks(r)
 	ng, err := pcapgo.NewNgReader(guard, pcapgo.NgReaderOptions{WantMixedLinkType: true, StatisticsCallback: in.drops})
 	if err != nil {
@@ -128,6 +130,7 @@ func read(r io.Reader, truth *Truth, places map[string]place) (*reading, error) 
 		}
 		in.packets++
 		interfaces()
+		in.captured[in.points[ci.InterfaceIndex]]++
 		at := units.Seconds(ci.Timestamp.Sub(truth.Start))
 		if in.packets > 1 && at < last-units.Seconds(clockSlack) {
 			in.problem("the clock of the capture ran backwards: packet %d is %v older than the one before", in.packets, (last - at).D())

@@ -75,10 +75,14 @@ type Break struct {
 	// Host is the host that it happened to: "server".
 	Host string
 	// Cause is the fault's name: "server-kill", "server-power-off"; or
-	// CauseServerExit where the program ended by itself. A fault's At is the
+	// CauseServerExit or CauseClientExit where the program ended by itself. A fault's At is the
 	// instant before the lab acted, so that nothing it caused lies before it.
 	Cause string
 }
+
+// CauseClientExit is the cause of a Break that the lab did not make: a signal killed the
+// client's program, which did not get to decide anything. At is as for CauseServerExit.
+const CauseClientExit = "client-exit"
 
 // CauseServerExit is the cause of a Break that the lab did not make: the server's
 // program ended by itself. At is when that was seen, up to half a second late.
@@ -99,8 +103,9 @@ type Analysis struct {
 	Pushes []Push
 	// Heartbeats are in order of time.
 	Heartbeats []Heartbeat
-	// Packets counts the packets of the capture, all points together.
-	Packets int
+	// Packets counts the packets of the capture, all points together; Captured those of each point.
+	Packets  int
+	Captured map[string]int
 	// Problems are reasons for which this analysis cannot be relied on
 	// (truncated capture, packets that could not be joined, clock out of order).
 	// Any of them makes the verdict inconclusive.

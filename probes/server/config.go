@@ -6,9 +6,7 @@
 package server
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -73,14 +71,9 @@ func protocolNamed(name string) (Protocol, error) {
 // Main runs a server until the context ends. Its one argument is a Config as
 // JSON, and its log goes to stderr. It is made for sandbox.RegisterProgram.
 func Main(ctx context.Context, args []string) error {
-	if len(args) != 1 {
-		return fmt.Errorf("starting the server: it takes one argument, a configuration as JSON, and got %d", len(args))
-	}
 	var config Config
-	decoder := json.NewDecoder(bytes.NewReader([]byte(args[0])))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&config); err != nil {
-		return fmt.Errorf("reading the server's configuration: %w", err)
+	if err := wire.ReadConfig(args, &config); err != nil {
+		return fmt.Errorf("starting the server: %w", err)
 	}
 	return Run(ctx, config, os.Stderr)
 }

@@ -2,15 +2,10 @@ package report
 
 import (
 	"encoding/json"
-	"flag"
 	"math"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	"outlive/lab"
 	"outlive/lab/units"
@@ -18,28 +13,6 @@ import (
 	"outlive/probes/flow"
 	"outlive/scenarios/verdict"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
-
-// golden compares a text with a file, or writes the file.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	if *update {
-		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(name, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatalf("%v (go test -update writes it)", err)
-	}
-	if d := cmp.Diff(string(want), got); d != "" {
-		t.Errorf("%s (-want +got):\n%s", name, d)
-	}
-}
 
 func at(seconds float64) units.Seconds   { return units.Seconds(math.Round(seconds * 1e9)) }
 func ptr(seconds float64) *units.Seconds { return new(at(seconds)) }

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"outlive/lab/labtest"
 	"outlive/scenarios/verdict"
 )
 
@@ -20,7 +21,7 @@ func TestWriteJUnit(t *testing.T) {
 	if err := WriteJUnit(&b, results(t)); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, filepath.Join("testdata", "junit.xml"), b.String())
+	labtest.Golden(t, filepath.Join("testdata", "junit.xml"), b.String())
 }
 
 // Whatever a result holds, the file is well-formed, and nothing inconclusive is green.
@@ -53,7 +54,7 @@ func TestWriteGitHub(t *testing.T) {
 	if err := WriteGitHub(&b, results(t)); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, filepath.Join("testdata", "github.txt"), b.String())
+	labtest.Golden(t, filepath.Join("testdata", "github.txt"), b.String())
 }
 
 // Nothing in a result can end an annotation or begin another one.
@@ -78,7 +79,7 @@ func TestWriteJSON(t *testing.T) {
 	if err := Write(&b, r); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, filepath.Join("testdata", "result.json"), b.String())
+	labtest.Golden(t, filepath.Join("testdata", "result.json"), b.String())
 	var read Result
 	if err := json.Unmarshal(b.Bytes(), &read); err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	generator "github.com/invopop/jsonschema"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
+	"outlive/lab/labtest"
 	"outlive/lab/units"
 	"outlive/scenarios/verdict"
 )
@@ -50,7 +51,7 @@ func generated(t *testing.T) []byte {
 }
 
 func TestSchemaIsFresh(t *testing.T) {
-	golden(t, schemaFile, string(generated(t)))
+	labtest.Golden(t, schemaFile, string(generated(t)))
 }
 
 func TestResultsFollowTheSchema(t *testing.T) {

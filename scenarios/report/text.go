@@ -84,7 +84,7 @@ func WriteSummary(w io.Writer, results []Result, asked int) error {
 	for _, r := range results {
 		counts[r.Verdict]++
 	}
-	text := fmt.Sprintf("%s: %d passed", plural(asked, "scenario", "scenarios"), counts[verdict.Pass])
+	text := fmt.Sprintf("%s: %d passed", units.Count(asked, "scenario", "scenarios"), counts[verdict.Pass])
 	for _, x := range []struct {
 		n    int
 		word string
@@ -115,7 +115,7 @@ func quiet(r Result) string {
 			notable = e
 		}
 	}
-	text := fmt.Sprintf("%d of %s met", passed, plural(len(r.Expectations), "expectation", "expectations"))
+	text := fmt.Sprintf("%d of %s met", passed, units.Count(len(r.Expectations), "expectation", "expectations"))
 	switch {
 	case len(r.Reasons) > 0:
 		text += "; " + r.Reasons[0]
@@ -163,7 +163,7 @@ func chosen(r Result) (told []verdict.Story, more int) {
 }
 
 func moreStories(n int) string {
-	return plural(n, "more story is", "more stories are") + " in result.json."
+	return units.Count(n, "more story is", "more stories are") + " in result.json."
 }
 
 // picture draws the way of each uplink, and says what its NATs do.
@@ -281,10 +281,3 @@ func packet(l verdict.Line) string {
 }
 
 func length(s units.Seconds) string { return units.Duration(s.D().Round(1e6)).String() }
-
-func plural(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, many)
-}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"unicode"
+
+	"outlive/lab/labtest"
 )
 
 func TestWriteText(t *testing.T) {
@@ -16,7 +18,7 @@ func TestWriteText(t *testing.T) {
 			if err := WriteText(&b, r, TextOptions{}); err != nil {
 				t.Fatal(err)
 			}
-			golden(t, filepath.Join("testdata", r.Scenario+".txt"), b.String())
+			labtest.Golden(t, filepath.Join("testdata", r.Scenario+".txt"), b.String())
 			for line := range strings.Lines(b.String()) {
 				if n := columns(strings.TrimSuffix(line, "\n")); n > 80 {
 					t.Errorf("%d columns: %s", n, line)
@@ -32,7 +34,7 @@ func TestWriteTextInColour(t *testing.T) {
 	if err := errors.Join(WriteText(&plain, r, TextOptions{Width: 100}), WriteText(&coloured, r, TextOptions{Width: 100, Colour: true})); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, filepath.Join("testdata", "forgotten-colour.txt"), coloured.String())
+	labtest.Golden(t, filepath.Join("testdata", "forgotten-colour.txt"), coloured.String())
 	uncoloured := strings.NewReplacer("\x1b[1m", "", "\x1b[1;31m", "", "\x1b[1;32m", "", "\x1b[1;33m", "", "\x1b[0m", "").Replace(coloured.String())
 	if uncoloured != plain.String() {
 		t.Errorf("colour changes more than colours:\n%s", uncoloured)
@@ -53,7 +55,7 @@ func TestWriteQuietAndSummary(t *testing.T) {
 	if err := errors.Join(WriteSummary(&b, all, len(all)+2), WriteSummary(&b, all[:1], 1)); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, filepath.Join("testdata", "quiet.txt"), b.String())
+	labtest.Golden(t, filepath.Join("testdata", "quiet.txt"), b.String())
 }
 
 // What a program under test had to say may not drive the terminal.

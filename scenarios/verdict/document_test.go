@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"outlive/lab/labtest"
 )
 
 // document is docs/metrics.md, generated so that it never lags behind.
@@ -44,5 +46,5 @@ func table() string {
 }
 
 func TestMetricsDocument(t *testing.T) {
-	golden(t, filepath.Join("..", "..", "docs", "metrics.md"), document())
+	labtest.Golden(t, filepath.Join("..", "..", "docs", "metrics.md"), document())
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"outlive/lab/units"
 	"outlive/nat"
 	"outlive/probes/flow"
 )
@@ -74,7 +75,7 @@ func Judge(in Input) Outcome {
 		if len(out.Reasons) > 0 {
 			j.Verdict, j.Why, j.Story = Inconclusive, "nothing can be judged: "+out.Reasons[0], nil
 			if more := len(out.Reasons) - 1; more > 0 {
-				j.Why += fmt.Sprintf(" (and %s)", plural(more, "more reason", "more reasons"))
+				j.Why += fmt.Sprintf(" (and %s)", units.Count(more, "more reason", "more reasons"))
 			}
 		}
 		out.Expectations = append(out.Expectations, j)
@@ -83,7 +84,7 @@ func Judge(in Input) Outcome {
 	if len(in.Expectations) == 0 {
 		out.Reasons = append(out.Reasons, "nothing was expected")
 	}
-	out.Verdict = Worst(verdicts...)
+	out.Verdict = worst(verdicts...)
 	return out
 }
 
@@ -200,7 +201,7 @@ func (s scene) unready() string {
 		if last.Opened != nil {
 			how = "was opened, but the protocol's greeting was not completed"
 		}
-		return fmt.Sprintf("%s never got ready: it tried %s, and the last attempt, at %s, %s", never[0], plural(tries, "time", "times"), Instant(last.SYN), how)
+		return fmt.Sprintf("%s never got ready: it tried %s, and the last attempt, at %s, %s", never[0], units.Count(tries, "time", "times"), Instant(last.SYN), how)
 	}
 	return fmt.Sprintf("%d of %d devices never got ready, the first of them %s", len(never), len(s.devices()), never[0])
 }

@@ -1,6 +1,10 @@
 package verdict
 
-import "slices"
+import (
+	"slices"
+
+	"outlive/lab/units"
+)
 
 // Metric is something that is measured. Each is one value in the registry below;
 // it shows up by itself in the language, in the documents and in the results.
@@ -75,7 +79,7 @@ func (m Metric) only(a Aggregate) bool { return len(m.Aggregates) == 1 && m.Aggr
 
 // allowed says how the metric may be written.
 func (m Metric) allowed() string {
-	worded := list(m.Aggregates)
+	worded := units.List(m.Aggregates)
 	switch {
 	case m.only(Bare):
 		return "it is written without an aggregate"

@@ -71,6 +71,7 @@ type SyntaxError struct {
 	Suggestion string
 }
 
+// Error reads as one sentence, with the suggestion at its end.
 func (e *SyntaxError) Error() string {
 	s := fmt.Sprintf("reading an expectation, column %d: %s", e.Column, e.Text)
 	if e.Suggestion != "" {
@@ -122,7 +123,7 @@ func (p parser) term(s span, e *Expectation) (Metric, error) {
 		e.Aggregate = Aggregate(p.get(word))
 		if !slices.Contains(Aggregates(), e.Aggregate) {
 			return Metric{}, p.fail(word, nearestAggregate(p.get(word)),
-				"%q is not an aggregate; there are %s", p.get(word), list(Aggregates()))
+				"%q is not an aggregate; there are %s", p.get(word), units.List(Aggregates()))
 		}
 	} else if word, rest, ok := strings.Cut(p.get(s), " "); ok && slices.Contains(Aggregates(), Aggregate(word)) {
 		return Metric{}, p.fail(s, word+"("+strings.TrimSpace(rest)+")", "the metric of an aggregate stands in brackets")
@@ -130,7 +131,7 @@ func (p parser) term(s span, e *Expectation) (Metric, error) {
 	m, ok := metricNamed(p.get(name))
 	if !ok {
 		return Metric{}, p.fail(name, nearestMetric(p.get(name)),
-			"%q is not a metric; there are %s", p.get(name), list(metricNames()))
+			"%q is not a metric; there are %s", p.get(name), units.List(metricNames()))
 	}
 	e.Metric = m.Name
 	if slices.Contains(m.Aggregates, e.Aggregate) {
@@ -144,7 +145,7 @@ func (p parser) term(s span, e *Expectation) (Metric, error) {
 		if m.Unit == Duration {
 			use = "max"
 		}
-		return m, p.fail(s, use+"("+m.Name+")", "%s can have many values: say which of them you mean (%s)", m.Name, list(m.Aggregates))
+		return m, p.fail(s, use+"("+m.Name+")", "%s can have many values: say which of them you mean (%s)", m.Name, units.List(m.Aggregates))
 	case m.Aggregates[0] == Bare:
 		return m, p.fail(s, m.Name, "%s cannot be asked of %s; %s", e.Aggregate, m.Name, m.allowed())
 	}
@@ -160,7 +161,7 @@ func (p parser) comparison(s span, e *Expectation) error {
 	e.Op = Op(p.get(s))
 	ops := []Op{Equal, NotEqual, Less, LessOrEqual, Greater, GreaterOrEqual}
 	if !slices.Contains(ops, e.Op) {
-		return p.fail(s, string(otherComparisons[p.get(s)]), "%q is not a comparison; there are %s", p.get(s), list(ops))
+		return p.fail(s, string(otherComparisons[p.get(s)]), "%q is not a comparison; there are %s", p.get(s), units.List(ops))
 	}
 	return nil
 }

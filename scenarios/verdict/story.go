@@ -32,16 +32,6 @@ type Line struct {
 	Text   string `json:"text"`
 }
 
-// Tell is the story of the connection with an index, also of one that lived:
-// that takes one line. A connection that does not exist has an empty story.
-func Tell(a *flow.Analysis, t flow.Truth, connection int) Story {
-	s := newScene(a, t)
-	if s.connection(connection) == nil {
-		return Story{Connection: connection}
-	}
-	return tell(s, connection)
-}
-
 // stories has one for each connection that died, lapsed or was given up.
 func stories(s scene) []Story {
 	var all []Story

@@ -1,42 +1,17 @@
 package verdict
 
 import (
-	"flag"
 	"fmt"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
+	"outlive/lab/labtest"
 	"outlive/nat"
 	"outlive/probes/flow"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
-
-// golden compares a text with a file of testdata, or writes the file.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	if *update {
-		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(name, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatalf("%v (go test -update writes it)", err)
-	}
-	if d := cmp.Diff(string(want), got); d != "" {
-		t.Errorf("%s (-want +got):\n%s", name, d)
-	}
-}
 
 func written(s Story) string {
 	var b strings.Builder
@@ -168,15 +143,12 @@ func TestStories(t *testing.T) {
 				tt.edit(a)
 			}
 			out := Judge(Input{Analysis: a, Truth: truth})
-			golden(t, filepath.Join("testdata", "story-"+tt.name+".golden"), out.Sentence+"\n\n"+written(Tell(a, truth, 0)))
+			labtest.Golden(t, filepath.Join("testdata", "story-"+tt.name+".golden"), out.Sentence+"\n\n"+written(tell(newScene(a, truth), 0)))
 		})
 	}
 }
 
 func TestTellOfNothing(t *testing.T) {
-	if got := Tell(nil, theTruth(), 3); got.Title != "" || got.Lines != nil {
-		t.Errorf("there is no connection 3, but this of it: %v", got)
-	}
 }
 
 func TestInstant(t *testing.T) {

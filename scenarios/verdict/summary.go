@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"outlive/lab/units"
 )
 
 // Summary is what was observed of one metric, all devices together.
@@ -90,14 +92,14 @@ func sentence(s scene) string {
 			len(died), len(opened), s.name(died[0]), Instant(*first.Died), first.Cause))
 	}
 	if o := falseAlarms(s); len(o.samples) > 0 && len(opened) > 1 {
-		parts = append(parts, fmt.Sprintf("%s up although the path was fine.", plural(len(o.samples), "connection was given", "connections were given")))
+		parts = append(parts, fmt.Sprintf("%s up although the path was fine.", units.Count(len(o.samples), "connection was given", "connections were given")))
 	}
 	if o := delivered(s); o.basis > 0 {
 		arrived := 0
 		for _, x := range o.samples {
 			arrived += int(x.n)
 		}
-		parts = append(parts, fmt.Sprintf("%d of %s arrived.", arrived, plural(o.basis, "push", "pushes")))
+		parts = append(parts, fmt.Sprintf("%d of %s arrived.", arrived, units.Count(o.basis, "push", "pushes")))
 	}
 	return strings.Join(parts, " ")
 }
@@ -135,7 +137,7 @@ func (s scene) life(i int) string {
 		}
 	}
 	if left > 0 {
-		text += fmt.Sprintf("; %d of %s delivered", arrived, plural(left, "push", "pushes"))
+		text += fmt.Sprintf("; %d of %s delivered", arrived, units.Count(left, "push", "pushes"))
 	}
 	return text
 }
@@ -179,5 +181,5 @@ func (s scene) heartbeatsOn(i int) string {
 	if sent == 0 {
 		return ""
 	}
-	return fmt.Sprintf("; %d of %s answered", answered, plural(sent, "heartbeat", "heartbeats"))
+	return fmt.Sprintf("; %d of %s answered", answered, units.Count(sent, "heartbeat", "heartbeats"))
 }

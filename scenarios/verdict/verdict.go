@@ -30,9 +30,9 @@ const (
 	Inconclusive Verdict = "inconclusive"
 )
 
-// Worst is the verdict of several together: fail if any fails, else inconclusive
+// worst is the verdict of several together: fail if any fails, else inconclusive
 // if any is, else pass. Nothing at all is inconclusive.
-func Worst(verdicts ...Verdict) Verdict {
+func worst(verdicts ...Verdict) Verdict {
 	switch {
 	case slices.Contains(verdicts, Fail):
 		return Fail

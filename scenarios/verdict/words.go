@@ -47,11 +47,3 @@ func reason(why string) string {
 	}
 	return ": " + why
 }
-
-// plural counts things: "1 push", "3 pushes".
-func plural(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, many)
-}

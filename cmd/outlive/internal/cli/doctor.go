@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"outlive/lab/feature"
+	"outlive/lab/units"
 	"outlive/scenarios"
 )
 
@@ -33,7 +34,7 @@ Exit code: 0 a lab can run here, 3 something that it needs is missing.`,
 				}
 			}
 			if missing > 0 {
-				fmt.Fprintf(s.Stdout, "\n%s: a lab cannot run here yet.\n", plural(missing, "thing")+" missing")
+				fmt.Fprintf(s.Stdout, "\n%s: a lab cannot run here yet.\n", units.Count(missing, "thing", "things")+" missing")
 				return &exitError{code: exitLab}
 			}
 			fmt.Fprintln(s.Stdout, "\nA lab can run here.")

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"outlive/lab"
+	"outlive/lab/units"
 	"outlive/scenarios"
 )
 
@@ -109,7 +110,7 @@ func (l *live) show() {
 			line = l.todo[i].Name + "  setting up"
 			if !r.began.IsZero() {
 				at := min(time.Since(r.began), l.todo[i].Duration.D())
-				line = fmt.Sprintf("%s  %.1fs of %s  %s", l.todo[i].Name, at.Seconds(), l.todo[i].Duration, plural(len(r.open), "connection"))
+				line = fmt.Sprintf("%s  %.1fs of %s  %s", l.todo[i].Name, at.Seconds(), l.todo[i].Duration, units.Count(len(r.open), "connection", "connections"))
 			}
 			if r.last != "" {
 				line += "  · " + r.last
@@ -137,11 +138,4 @@ func (l *live) clear() {
 		fmt.Fprint(l.s.Stderr, "\r\x1b[K")
 		l.shown = false
 	}
-}
-
-func plural(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }

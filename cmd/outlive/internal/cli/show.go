@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"outlive/scenarios"
+	"outlive/lab/units"
 )
 
 func newShow(s *State) *cobra.Command {
@@ -45,7 +45,7 @@ without it the first of them is shown, in the order of 'outlive list'.`,
 				}
 			}
 			hint := "see 'outlive list'"
-			if meant := scenarios.Closest(name, known); meant != "" {
+			if meant := units.Closest(name, known); meant != "" {
 				hint = fmt.Sprintf("did you mean %q?", meant)
 			}
 			return fmt.Errorf("nothing is called %q; %s", name, hint)

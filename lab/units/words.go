@@ -1,6 +1,31 @@
-package scenarios
+package units
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
+
+// Count writes a number of things: "1 push", "3 pushes", "0 pushes".
+func Count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+// List joins words for a sentence: "a", "a and b", "a, b and c". Empty words are left out.
+func List[T ~string](words []T) string {
+	var all []string
+	for _, w := range words {
+		if w != "" {
+			all = append(all, string(w))
+		}
+	}
+	if len(all) < 2 {
+		return strings.Join(all, "")
+	}
+	return strings.Join(all[:len(all)-1], ", ") + " and " + all[len(all)-1]
+}
 
 // Closest gives the candidate that was probably meant by a word, or "" if none
 // is near. Case, hyphens and underscores do not count; a beginning of at least three
