@@ -3,6 +3,8 @@ package scenarios
 import (
 	"bufio"
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -55,8 +57,9 @@ type exitRecord struct {
 }
 
 type endRecord struct {
-	// Lines counts those of events.jsonl before this one, which is the last.
+	// Lines counts those of events.jsonl before this one, which is the last, and SHA256 is their hash.
 	Lines       int           `json:"lines"`
+	SHA256      string        `json:"sha256"`
 	Interrupted bool          `json:"interrupted,omitempty"`
 	Scenario    units.Seconds `json:"scenario_s"`
 	MaxLateness units.Seconds `json:"max_lateness_s"`
@@ -89,6 +92,7 @@ func readEvidence(dir string) (*evidence, error) {
 	}
 	defer f.Close()
 	r := bufio.NewReader(f)
+	sum := sha256.New()
 	after := false // the scenario's end, which is the last line
 	for n := 1; ; n++ {
 		line, err := r.ReadBytes('\n')
@@ -114,8 +118,13 @@ func readEvidence(dir string) (*evidence, error) {
 		if err := ev.add(e); err != nil {
 			return nil, fmt.Errorf("reading %s, line %d: %w", f.Name(), n, err)
 		}
-		if e.Kind == kindEnd && ev.end.Lines != n-1 {
+		switch {
+		case e.Kind != kindEnd:
+			_, _ = sum.Write(line)
+		case ev.end.Lines != n-1:
 			ev.spoilt = append(ev.spoilt, fmt.Sprintf("%s has %d lines before the scenario's end, and the lab wrote %d: it was changed", eventsFile, n-1, ev.end.Lines))
+		case ev.end.SHA256 != hex.EncodeToString(sum.Sum(nil)):
+			ev.spoilt = append(ev.spoilt, fmt.Sprintf("%s is not as the lab wrote it: it was changed", eventsFile))
 		}
 	}
 }

@@ -94,7 +94,10 @@ func TestChangedEvidence(t *testing.T) {
 		{"a line after the end", append(slices.Clone(lines), lines[0]), s, 3, []string{"events.jsonl goes on after the scenario's end, from line 6: it was changed, or is of two runs"}},
 		{"the end taken out", without(kindEnd), s, 3, []string{"the lab ended before the scenario did: its evidence is not whole"}},
 		{"a packet taken out", lines, s, 2, []string{"capture.pcapng has 2 packets of phone:cell, and the lab captured 3: it was changed, or is of another run"}},
-		{"a fault after the end", late, s, 3, []string{"an event came only at 3.015s, after the end of the scenario: killed"}},
+		{"a fault after the end", late, s, 3, []string{
+			"events.jsonl is not as the lab wrote it: it was changed",
+			"an event came only at 3.015s, after the end of the scenario: killed",
+		}},
 		{"a longer scenario", lines, &longer, 3, []string{"events.jsonl is of another scenario than scenario.yaml"}},
 		{"another NAT", lines, &other, 3, []string{"events.jsonl is of another scenario than scenario.yaml"}},
 	}

@@ -1,8 +1,11 @@
 package scenarios
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"hash"
 	"io"
 	"os"
 	"path/filepath"
@@ -23,7 +26,8 @@ type journal struct {
 
 	mu      sync.Mutex
 	file    *os.File
-	lines   int // written so far
+	lines   int       // written so far
+	sum     hash.Hash // of them
 	zero    time.Time
 	pending []pendingEvent
 	err     error
@@ -39,7 +43,7 @@ func openJournal(dir string, report io.Writer) (*journal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the journal: %w", err)
 	}
-	return &journal{file: f, report: report}, nil
+	return &journal{file: f, sum: sha256.New(), report: report}, nil
 }
 
 // add records one event. An event that cannot be written is not lost silently:
@@ -66,10 +70,11 @@ func (j *journal) add(at time.Time, kind, host, text string, data any) {
 	j.tell(e.Event)
 }
 
-// end records the last event, which says how many lines stand before it.
+// end records the last event, which says what stands before it, so that a reader knows
+// whether it is still there.
 func (j *journal) end(at time.Time, record endRecord) {
 	j.mu.Lock()
-	record.Lines = j.lines
+	record.Lines, record.SHA256 = j.lines, hex.EncodeToString(j.sum.Sum(nil))
 	j.mu.Unlock()
 	j.add(at, kindEnd, "", "the scenario's end", record)
 }
@@ -106,8 +111,10 @@ func (j *journal) close() error {
 func (j *journal) write(e lab.Event) {
 	line, err := json.Marshal(e)
 	if err == nil {
-		_, err = j.file.Write(append(line, '\n'))
+		line = append(line, '\n')
+		_, err = j.file.Write(line)
 		j.lines++
+		_, _ = j.sum.Write(line)
 	}
 	if err != nil && j.err == nil {
 		j.err = fmt.Errorf("writing %s: %w", j.file.Name(), err)

@@ -127,14 +127,16 @@ func (l *labRun) run(ctx context.Context) error {
 	end := zero.Add(l.scenario.Duration.D())
 	l.journal.add(zero, kindStart, "", "", l.truth(zero))
 	l.journal.start(zero)
-	running, stop := context.WithCancel(ctx)
+	running, fail := context.WithCancel(ctx)
+	defer fail()
+	launching, stop := context.WithCancel(ctx)
 	defer stop()
 	starting := make(chan error, 1)
 	go func() {
 		// Many take a while, for which no event waits.
-		err := l.startClients(running)
+		err := l.startClients(launching)
 		if err != nil {
-			stop()
+			fail()
 		}
 		starting <- err
 	}()
