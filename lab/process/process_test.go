@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -143,6 +144,23 @@ func TestEnvironment(t *testing.T) {
 	})
 }
 
+// withoutLibrarySignals takes signals 32 and 33 out of the masks in /proc/PID/status.
+// The C library keeps them to itself, and its posix_spawn (make uses it) leaves
+// the first one ignored in all that is started from there.
+func withoutLibrarySignals(t *testing.T, status string) string {
+	t.Helper()
+	var b strings.Builder
+	for line := range strings.Lines(status) {
+		name, mask, _ := strings.Cut(strings.TrimSpace(line), ":\t")
+		bits, err := strconv.ParseUint(mask, 16, 64)
+		if err != nil {
+			t.Fatalf("reading %q: %v", line, err)
+		}
+		fmt.Fprintf(&b, "%s:\t%016x\n", name, bits&^(3<<31))
+	}
+	return b.String()
+}
+
 // Nothing of process 1 reaches a program: no descriptor, no ignored or blocked
 // signal, no controlling terminal.
 func TestProgramBeginsClean(t *testing.T) {
@@ -164,7 +182,7 @@ func TestProgramBeginsClean(t *testing.T) {
 			see("ls", "-1", "/proc/self/fd"),
 			see("readlink", "/proc/self/fd/0"),
 			see("pwd"),
-			see("grep", "-E", "Sig(Blk|Ign)", "/proc/self/status"),
+			withoutLibrarySignals(t, see("grep", "-E", "Sig(Blk|Ign)", "/proc/self/status")),
 			see("cut", "-d ", "-f7", "/proc/self/stat"),
 		}
 		want := []string{
