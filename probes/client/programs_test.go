@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"outlive/lab/feature"
+	"outlive/lab/labtest"
 	"outlive/lab/units"
 	"outlive/probes/client"
 	"outlive/probes/heartbeat"
@@ -126,7 +127,7 @@ func program(t *testing.T, name, needs string) string {
 			return path
 		}
 	}
-	t.Skip(&feature.Unsupported{
+	labtest.SkipUnsupported(t, &feature.Unsupported{
 		Feature: "a test against " + name, Needs: "the program " + name, Remedy: "apt-get install " + needs, Err: exec.ErrNotFound,
 	})
 	return ""
