@@ -147,10 +147,12 @@ func (l *labRun) run(ctx context.Context) error {
 	ended := time.Now()
 	interrupted := ctx.Err() != nil
 	stop()
-	if err := <-starting; err != nil {
-		return err
+	startErr := <-starting
+	if startErr != nil && !interrupted {
+		// What there is of evidence is still closed in order.
+		l.problem(startErr.Error())
 	}
-	if !interrupted {
+	if startErr == nil && !interrupted {
 		for _, why := range l.timeline.missed() {
 			l.problem(why)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -80,7 +81,9 @@ func run(ctx context.Context, s *State, f runFlags, seeded bool, args []string) 
 	}
 	out := f.out
 	if out == "" {
-		out = filepath.Join("outlive-results", s.Now().Format("20060102-150405"))
+		if out, err = newFolder(filepath.Join("outlive-results", s.Now().Format("20060102-150405"))); err != nil {
+			return &exitError{exitLab, err}
+		}
 	}
 
 	results := make([]*report.Result, len(todo))
@@ -143,6 +146,24 @@ feed:
 		return &exitError{code: code}
 	}
 	return nil
+}
+
+// newFolder makes a folder of that name, or with a number behind it where another
+// run of the same second was first.
+func newFolder(name string) (string, error) {
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return "", fmt.Errorf("making the folder for the results: %w", err)
+	}
+	for n := 1; ; n++ {
+		dir := name
+		if n > 1 {
+			dir = fmt.Sprintf("%s-%d", name, n)
+		}
+		err := os.Mkdir(dir, 0o755)
+		if err == nil || !errors.Is(err, fs.ErrExist) {
+			return dir, err
+		}
+	}
 }
 
 // notRun is what files for machines say of a scenario whose lab did not come up:
