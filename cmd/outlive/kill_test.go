@@ -20,8 +20,10 @@ import (
 const killRounds = 100
 
 // TestKilledAtAnyMomentLeavesNothing kills runs with SIGKILL at random moments,
-// now the command itself, now process 1 of its sandbox, now the server, and then
-// looks for anything left on the machine.
+// now the command itself, now any process of its family (process 1 of the sandbox,
+// mosquitto, mosquitto_sub), and then looks for anything left on the machine. Every
+// process seen before a kill is followed by its number and start time, and the
+// test fails if it did not meet each kind of victim alive: then it showed nothing.
 func TestKilledAtAnyMomentLeavesNothing(t *testing.T) {
 	dir, tmp := t.TempDir(), t.TempDir()
 	marker := fmt.Sprintf("OUTLIVE_KILL_TEST=%d-%d", os.Getpid(), time.Now().UnixNano())
@@ -29,6 +31,9 @@ func TestKilledAtAnyMomentLeavesNothing(t *testing.T) {
 	t.Logf("seed %d", seed)
 	before := machine(t)
 
+	var mu sync.Mutex
+	met := map[identity]string{} // every process of a run that was seen alive
+	killed := map[string]int{}   // victims by name
 	var rounds sync.WaitGroup
 	slots := make(chan struct{}, 6)
 	for i := range killRounds {
@@ -44,10 +49,18 @@ func TestKilledAtAnyMomentLeavesNothing(t *testing.T) {
 				return
 			}
 			time.Sleep(time.Duration(random.Int64N(int64(900 * time.Millisecond)))) // the moment is the point
-			victim := cmd.Process.Pid
-			if family := withEnv(fmt.Sprintf("OUTLIVE_KILL_ROUND=%d", i)); i%2 == 1 && len(family) > 0 {
-				victim = family[random.IntN(len(family))]
+			victim, name := cmd.Process.Pid, "the command"
+			family := descendants(victim)
+			if i%2 == 1 && len(family) > 0 {
+				chosen := family[random.IntN(len(family))]
+				victim, name = chosen.pid, comm(chosen.pid)
 			}
+			mu.Lock()
+			for _, p := range family {
+				met[p] = comm(p.pid)
+			}
+			killed[name]++
+			mu.Unlock()
 			_ = syscall.Kill(victim, syscall.SIGKILL)
 			if victim != cmd.Process.Pid {
 				// Without its victim the run may go on to its end; then it is
@@ -69,6 +82,20 @@ func TestKilledAtAnyMomentLeavesNothing(t *testing.T) {
 		for _, pid := range left {
 			cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 			t.Errorf("process %d is left: %s", pid, bytes.ReplaceAll(cmdline, []byte{0}, []byte{' '}))
+		}
+	}
+	for p, name := range met {
+		for p.alive() && time.Now().Before(deadline) {
+			time.Sleep(10 * time.Millisecond)
+		}
+		if p.alive() {
+			t.Errorf("%s, process %d, is left in state %s", name, p.pid, stat(p.pid)[0])
+		}
+	}
+	t.Logf("killed: %v; %d processes seen alive before", killed, len(met))
+	for _, name := range []string{"the command", "outlive-lab", "mosquitto", "mosquitto_sub"} {
+		if killed[name] == 0 {
+			t.Errorf("%s was never killed: the test shows nothing about it", name)
 		}
 	}
 	after := machine(t)
@@ -147,6 +174,56 @@ func allNames(dir string) string {
 		out = append(out, e.Name())
 	}
 	return strings.Join(out, "\n")
+}
+
+// identity is a process that no later one can be taken for.
+type identity struct {
+	pid   int
+	start string // field 22 of /proc/PID/stat
+}
+
+// descendants lists the children of a process and theirs, across namespaces: the
+// host sees the processes of a sandbox under numbers of its own.
+func descendants(root int) []identity {
+	children := map[int][]int{}
+	entries, _ := os.ReadDir("/proc")
+	for _, e := range entries {
+		if pid, err := strconv.Atoi(e.Name()); err == nil {
+			if f := stat(pid); f != nil {
+				parent, _ := strconv.Atoi(f[1])
+				children[parent] = append(children[parent], pid)
+			}
+		}
+	}
+	var all []identity
+	for todo := children[root]; len(todo) > 0; todo = todo[1:] {
+		if f := stat(todo[0]); len(f) > 19 {
+			all = append(all, identity{todo[0], f[19]})
+		}
+		todo = append(todo, children[todo[0]]...)
+	}
+	return all
+}
+
+// stat gives the fields of /proc/PID/stat behind the name, nil if there is no such process.
+func stat(pid int) []string {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return nil
+	}
+	return strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+}
+
+// alive says that the process runs. A zombie does not: it holds nothing but its
+// number, until the machine's own process 1, whose child an orphan becomes, asks.
+func (p identity) alive() bool {
+	f := stat(p.pid)
+	return len(f) > 19 && f[19] == p.start && f[0] != "Z" && f[0] != "X"
+}
+
+func comm(pid int) string {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	return strings.TrimSpace(string(b))
 }
 
 // left lists the processes that belong to the test's runs: by their environment
