@@ -44,14 +44,14 @@ func newWatcher(n *NAT, look *table, report func(MappingEvent)) *watcher {
 }
 
 // minimum is the shortest timeout that the kernel can give the mapping without
-// telling: within one TCP state it also uses those for unacknowledged data, for
-// repeated retransmissions and for a reset that it does not trust.
+// telling: within one TCP state it also uses those for unacknowledged data and for
+// repeated retransmissions. That for a reset which it does not trust is left to wasReset.
 func (w *watcher) minimum(m Mapping) time.Duration {
 	t := w.nat.profile.Timeouts
 	if m.Protocol == "udp" {
 		return min(t.UDP, t.UDPStream).D()
 	}
-	shortest := min(t.TCPUnacknowledged, t.TCPMaxRetrans, t.TCPClose)
+	shortest := min(t.TCPUnacknowledged, t.TCPMaxRetrans)
 	if own := t.ofState(m.State); own > 0 {
 		shortest = min(shortest, own)
 	}
@@ -125,6 +125,20 @@ func (e *entry) plan(now time.Time, wholeSeconds bool) {
 	}
 	if e.safe.Before(e.next) && e.safe.After(now) {
 		e.next = e.safe
+	}
+}
+
+// wasReset takes note of a reset, after which a mapping may have less time left than
+// it has ever been given without an event: it is looked at once the kernel has dealt with it.
+func (w *watcher) wasReset(at time.Time, r reset) {
+	for _, e := range w.entries {
+		if !r.concerns(e.mapping) {
+			continue
+		}
+		if soon := at.Add(lastStep); soon.Before(e.next) {
+			e.next = soon
+			w.due.fix(e)
+		}
 	}
 }
 

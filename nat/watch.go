@@ -45,19 +45,25 @@ func (n *NAT) Watch(ctx context.Context, report func(MappingEvent)) error {
 		return fail(err)
 	}
 	defer look.Close()
+	resets, err := openResets(n.host.NS)
+	if err != nil {
+		return fail(err)
+	}
+	defer func() { _ = resets.close() }()
 	w := newWatcher(n, look, report)
-	if err := w.run(ctx, conn); err != nil && ctx.Err() == nil {
+	if err := w.run(ctx, conn, resets); err != nil && ctx.Err() == nil {
 		return fail(err)
 	}
 	return nil
 }
 
-// heard is one message of the event socket, or that some were lost.
+// heard is one message of the event socket, or that some were lost, or a reset.
 type heard struct {
-	at   time.Time
-	msg  netlink.Message
-	lost bool
-	err  error
+	at    time.Time
+	msg   netlink.Message
+	reset *reset
+	lost  bool
+	err   error
 }
 
 const (
@@ -123,15 +129,38 @@ func listen(conn *netlink.Conn, out chan<- heard, done <-chan struct{}) {
 	}
 }
 
-func (w *watcher) run(ctx context.Context, conn *netlink.Conn) error {
+// listenResets does the same for resets.
+func listenResets(r *resets, out chan<- heard, done <-chan struct{}) {
+	for {
+		h := heard{}
+		got, err := r.next()
+		if h.at = time.Now(); err != nil {
+			h.err = err
+		} else {
+			h.reset = &got
+		}
+		select {
+		case out <- h:
+		case <-done:
+			return
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (w *watcher) run(ctx context.Context, conn *netlink.Conn, resets *resets) error {
 	// Room for a burst while a report is being written.
 	in := make(chan heard, 4096)
 	done := make(chan struct{})
 	var listening sync.WaitGroup
 	listening.Go(func() { listen(conn, in, done) })
+	listening.Go(func() { listenResets(resets, in, done) })
 	defer func() {
 		close(done)
 		conn.Close()
+		_ = resets.close()
 		listening.Wait()
 	}()
 	timer := time.NewTimer(time.Hour)
@@ -167,6 +196,10 @@ func (w *watcher) hear(h heard) error {
 			return nil
 		}
 		return w.reconcile()
+	}
+	if h.reset != nil {
+		w.wasReset(h.at, *h.reset)
+		return nil
 	}
 	var e conntrack.Event
 	if err := e.Unmarshal(h.msg); err != nil {

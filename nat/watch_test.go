@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
+	"outlive/lab"
 	"outlive/lab/labtest"
 	"outlive/lab/units"
 )
@@ -72,6 +74,60 @@ func TestWatchRefreshed(t *testing.T) {
 		if silence := gone.At.Sub(last); silence < time.Second-tick || silence > time.Second+exact {
 			t.Errorf("gone after %s of silence, want 1s", silence)
 		}
+	})
+}
+
+// A reset that conntrack does not believe shortens the timeout to that of a closed
+// connection, and the kernel tells nobody, whichever side it comes from.
+func TestWatchAfterReset(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		for _, side := range []string{"phone", "server"} {
+			t.Run(side, func(t *testing.T) {
+				t.Parallel()
+				const closed = 2 * time.Second
+				p := profile(time.Minute, LANDrop, WANDrop)
+				p.Timeouts.TCPClose = units.Duration(closed)
+				l := build(t, p)
+				e := watch(t, l.NAT)
+				s := sniff(t, l.Topology)
+				c := l.connect(t, 1)[0]
+				host, from, to := l.phone, c.lan, c.remote
+				if side == "server" {
+					host, from, to = l.server, c.remote, c.wan
+				}
+				point := host.Interfaces[0].Point
+				sent := s.await(t, "a segment", 0, func(p sniffed) bool { return p.point == point && p.from == from && p.flags&syn == 0 })
+				// So far outside of the window that the far end does not answer it.
+				wild := segment{from: from, to: to, flags: rst, seq: sent.seq + 1<<30}
+				frame, err := wild.frame(host.Interfaces[0].MAC, host.Interfaces[0].Peer.MAC)
+				if err != nil {
+					t.Fatal(err)
+				}
+				<-time.After(500 * time.Millisecond)
+				at := time.Now()
+				if err := sendFrame(host, frame); err != nil {
+					t.Fatal(err)
+				}
+				gone := e.await(t, MappingGone, c.lan, 1, 10*time.Second)
+				late := gone.At.Sub(at.Add(closed))
+				t.Logf("reported %s after it was due, window %s", late, gone.Window.D())
+				if gone.Cause != CauseExpired || late < -50*time.Millisecond || late > exact || gone.Window.D() > exact {
+					t.Errorf("%s, reported %s after it was due, window %s", gone.Cause, late, gone.Window.D())
+				}
+			})
+		}
+	})
+}
+
+// sendFrame puts a frame onto the wire of a host.
+func sendFrame(host *lab.Host, frame []byte) error {
+	return host.NS.Do(func() error {
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = unix.Close(fd) }()
+		return unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: host.Interfaces[0].Index})
 	})
 }
 

@@ -24,6 +24,9 @@ type Point struct {
 	Interface string
 	// MAC is kept in the capture file. It may be nil.
 	MAC net.HardwareAddr
+	// Shared says that the packets of many devices may pass here. Where there are
+	// many points, such a one still has room for all that comes at once.
+	Shared bool
 }
 
 // Frame is one packet as it went past a point.
@@ -38,8 +41,9 @@ type Frame struct {
 	// Data is the packet from its Ethernet header on. It is only valid during
 	// the call.
 	Data []byte
-	// Length is the packet's length on the wire. It is more than len(Data) only
-	// for packets over 128 KiB, which no network interface sends.
+	// Length is the packet's length on the wire. It is more than len(Data) only for
+	// packets over 1982 bytes, which no interface of a lab sends. A capture with
+	// such a packet proves nothing: flow.Analyze finds it cut short.
 	Length int
 }
 
@@ -70,7 +74,6 @@ type PointStats struct {
 	// the kernel could not keep because the reader was late.
 	Received uint64 `json:"received"`
 	Dropped  uint64 `json:"dropped"`
-	// MaxLag is the longest time from a packet's stamp to its being read. A
-	// packet waits for up to 8 ms by design.
+	// MaxLag is the longest time from a packet's stamp to its being read.
 	MaxLag units.Seconds `json:"max_lag_s"`
 }

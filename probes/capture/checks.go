@@ -21,7 +21,7 @@ func Checks() []feature.Check {
 			defer ns.Close()
 			var g *ring
 			if err := ns.Do(func() (err error) {
-				g, err = openRing("lo", minBlocks)
+				g, err = openRing("lo", minSlots)
 				return err
 			}); err != nil {
 				return "", err
@@ -29,7 +29,7 @@ func Checks() []feature.Check {
 			if err := g.close(); err != nil {
 				return "", fmt.Errorf("closing the packet socket: %w", err)
 			}
-			return "AF_PACKET ring, TPACKET_V3", nil
+			return "AF_PACKET ring, TPACKET_V2", nil
 		},
 	}}
 }

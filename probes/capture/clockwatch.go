@@ -6,13 +6,13 @@ import (
 	"math"
 	"os"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// clockWatch looks at the clocks when the machine's clock is set, of which the
-// kernel tells at once, and every second, so that little time is in doubt.
+// clockWatch looks at the clocks when the machine's clock is set, or has gone on
+// while the machine slept: of both the kernel tells at once, in every namespace.
+// Otherwise it does nothing.
 type clockWatch struct {
 	timer  *os.File
 	closed atomic.Bool
@@ -62,21 +62,14 @@ func (w *clockWatch) arm() error {
 func (w *clockWatch) run(c *clock) error {
 	var count [8]byte
 	for {
-		if err := w.timer.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
+		if _, err := w.timer.Read(count[:]); !errors.Is(err, unix.ECANCELED) {
 			return err
 		}
-		_, err := w.timer.Read(count[:])
-		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			c.check()
-		case errors.Is(err, unix.ECANCELED):
-			c.check()
-			if err := w.arm(); err != nil {
-				return err
-			}
-		default:
+		// Armed first: of a step after the look the kernel tells again.
+		if err := w.arm(); err != nil {
 			return err
 		}
+		c.check()
 	}
 }
 

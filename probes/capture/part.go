@@ -11,7 +11,7 @@ import (
 )
 
 // maxBlockLength is more than any block that a recorder writes.
-const maxBlockLength = 2 * blockSize
+const maxBlockLength = 256 << 10
 
 // blockReader reads the blocks of a file that its writer may have left at any
 // moment. What it gives is whole and well formed.

@@ -13,9 +13,14 @@ import (
 // reads it back to keep the points in the order in which they were given.
 const pointDescription = "capture point %d of %d"
 
-// handoverLimit is how long Stop waits for the kernel to hand over the last
-// block, which takes retireAfter on a machine that is not overloaded.
-const handoverLimit = 5 * time.Second
+const (
+	// batch is how many packets are moved at a time, at most.
+	batch = 256
+	// A reader to which packets come faster than a crowd in a rest takes one: being
+	// woken for every packet would cost the network more than the packet.
+	crowd = 16
+	rest  = 2 * time.Millisecond
+)
 
 // reader moves the packets of one point from its ring to its file.
 type reader struct {
@@ -40,7 +45,7 @@ type reader struct {
 }
 
 // openReader opens the ring and the file and writes the file's head.
-func openReader(dir string, p Point, index int, description string, blocks int, c *clock, tap func(Frame)) (*reader, error) {
+func openReader(dir string, p Point, index int, description string, slots int, c *clock, tap func(Frame)) (*reader, error) {
 	path := filepath.Join(dir, partName(p.Name))
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
@@ -55,7 +60,7 @@ func openReader(dir string, p Point, index int, description string, blocks int, 
 	r.began = c.check()
 	r.last = r.began
 	err = p.NS.Do(func() (err error) {
-		r.ring, err = openRing(p.Interface, blocks)
+		r.ring, err = openRing(p.Interface, slots)
 		return err
 	})
 	if err != nil {
@@ -76,7 +81,7 @@ func (r *reader) discard() error {
 // stop asks run to come to its end.
 func (r *reader) stop() {
 	r.stopping.Store(true)
-	r.ring.interrupt()
+	r.ring.bell.interrupt()
 }
 
 // run reads until stop, then what the kernel still has, and closes everything.
@@ -94,19 +99,30 @@ func (r *reader) keep(err error) {
 	}
 }
 
-// receive returns after stop. It ends only in wait, and so after the interrupt,
-// which would otherwise cut short the waiting of finish.
+// receive returns after stop.
 func (r *reader) receive() error {
-	for {
-		for !r.stopping.Load() && r.takeBlock() {
+	began, moved := time.Now(), 0
+	for !r.stopping.Load() {
+		if n := r.take(); n > 0 {
+			moved += n
+			continue
 		}
-		if err := r.ring.wait(); err != nil {
-			if errors.Is(err, os.ErrDeadlineExceeded) {
-				return nil
-			}
+		elapsed := time.Since(began)
+		crowded := moved >= crowd && time.Duration(moved)*rest >= crowd*elapsed
+		if crowded {
+			time.Sleep(rest)
+		}
+		if crowded || elapsed > rest {
+			began, moved = time.Now(), 0
+		}
+		if crowded {
+			continue
+		}
+		if err := r.ring.wait(); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 			return fmt.Errorf("waiting for packets: %w", err)
 		}
 	}
+	return nil
 }
 
 // finish takes the ring off its interface, reads every packet that was stamped
@@ -117,16 +133,10 @@ func (r *reader) finish() error {
 		return err
 	}
 	end := r.clock.check()
-	if err := r.ring.waitUntil(time.Now().Add(handoverLimit)); err != nil {
-		return err
+	for r.take() > 0 {
 	}
-	for r.received < kept {
-		if r.takeBlock() {
-			continue
-		}
-		if err := r.ring.wait(); err != nil {
-			return fmt.Errorf("waiting for the last %d of %d packets: %w", kept-r.received, kept, err)
-		}
+	if r.received != kept {
+		return fmt.Errorf("the kernel kept %d packets and handed over %d", kept, r.received)
 	}
 	r.buf = appendStats(r.buf[:0], 0, counts{
 		start:    r.clock.base + r.began,
@@ -138,17 +148,19 @@ func (r *reader) finish() error {
 	return nil
 }
 
-// takeBlock takes one block of packets from the ring, if there is one.
-func (r *reader) takeBlock() bool {
-	b, ok := r.ring.read()
-	if !ok {
-		return false
+// take moves some packets from the ring to the file, if there are any,
+// and says how many.
+func (r *reader) take() int {
+	n := r.ring.ready(batch)
+	if n == 0 {
+		return 0
 	}
 	now := r.clock.check()
 	notBefore := r.last
 	offsets := r.clock.between(notBefore, now)
 	r.buf = r.buf[:0]
-	b.packets(func(p packet) {
+	for range n {
+		p := r.ring.read()
 		mono, ambiguous := offsets.mono(p.stamp, notBefore, now)
 		if ambiguous {
 			r.ambiguous++
@@ -158,11 +170,10 @@ func (r *reader) takeBlock() bool {
 		r.maxLag = max(r.maxLag, time.Duration(now-mono))
 		r.buf = appendPacket(r.buf, 0, r.clock.base+mono, p.out, p.data, p.length)
 		r.tap(Frame{Point: r.index, At: r.clock.time(mono), Out: p.out, Data: p.data, Length: int(p.length)})
-	})
-	// The kernel can use the block again while the file is written.
-	r.ring.release(b)
+		r.ring.release()
+	}
 	r.write()
-	return true
+	return n
 }
 
 // write appends buf to the file in one piece: whoever is killed leaves whole

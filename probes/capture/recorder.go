@@ -56,7 +56,7 @@ type Recorder struct {
 // returns when every packet from now on is seen. ctx only counts until then: a
 // recorder runs until Stop.
 //
-// tap, if not nil, is called with every packet, about 8 ms after it went past. It
+// tap, if not nil, is called with every packet, as soon as it went past. It
 // is called in order for one point, and by several goroutines at once for several
 // points. It must be quick: while it takes its time, packets get lost.
 //
@@ -91,17 +91,21 @@ const openers = 64
 func (r *Recorder) open(ctx context.Context, dir string, points []Point, tap func(Frame)) error {
 	readers := make([]*reader, len(points))
 	errs := make([]error, len(points))
-	slots := make(chan struct{}, openers)
+	kinds := map[bool]int{}
+	for _, p := range points {
+		kinds[p.Shared]++
+	}
+	turns := make(chan struct{}, openers)
 	var opening sync.WaitGroup
 	for i, p := range points {
-		slots <- struct{}{}
+		turns <- struct{}{}
 		opening.Go(func() {
-			defer func() { <-slots }()
+			defer func() { <-turns }()
 			if errs[i] = ctx.Err(); errs[i] != nil {
 				return
 			}
 			description := fmt.Sprintf(pointDescription, i+1, len(points))
-			readers[i], errs[i] = openReader(dir, p, i, description, blocksFor(len(points)), r.clock, tap)
+			readers[i], errs[i] = openReader(dir, p, i, description, slotsFor(kinds[p.Shared]), r.clock, tap)
 		})
 	}
 	opening.Wait()

@@ -192,6 +192,115 @@ func TestCaptureSurvivesLinkDown(t *testing.T) {
 	})
 }
 
+// A packet that is longer than what a ring keeps of it is recorded with its whole
+// length, so that nobody takes what is there for all of it.
+//
+//	phone ── cell ── lan0 [NAT cell] wan0 ── cell [server]
+func TestLongPackets(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		topology, points := buildPath(t)
+		for _, p := range points {
+			i := topology.Interface(p.Name)
+			nl := i.Host.NS.Netlink()
+			link, err := nl.LinkByName(i.Name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := nl.LinkSetMTU(link, 9000); err != nil {
+				t.Fatal(err)
+			}
+		}
+		dir := labtest.Dir(t)
+		var mu sync.Mutex
+		var tapped []int
+		r := startCapture(t, dir, points[:1], func(f Frame) {
+			mu.Lock()
+			defer mu.Unlock()
+			tapped = append(tapped, len(f.Data), f.Length)
+		})
+		const whole, long, kept = slotSize - 66, 4000, slotSize - 66
+		s := newSender(t, topology, long)
+		s.send(t)
+		s.buf = s.buf[:whole-headers]
+		s.send(t)
+		stopCapture(t, r)
+		mergeCapture(t, dir)
+		var recorded []int
+		packets, _ := readBack(t, openCapture(t, dir))
+		for _, p := range packets {
+			recorded = append(recorded, len(p.Data), p.Length)
+		}
+		want := []int{kept, long, whole, whole}
+		if diff := cmp.Diff(want, recorded); diff != "" {
+			t.Errorf("bytes and lengths in the file (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff(want, tapped); diff != "" {
+			t.Errorf("bytes and lengths tapped (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// A reader that is held up loses nothing as long as the ring has room, and what it
+// loses then is counted.
+//
+//	phone ── cell ── lan0 [NAT cell] wan0 ── cell [server]
+func TestReaderHeldUp(t *testing.T) {
+	tests := []struct {
+		name    string
+		frames  int
+		dropped bool
+	}{
+		{"as many packets as the ring holds", maxSlots, false},
+		{"twice as many", 2 * maxSlots, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			labtest.Run(t, func(t *testing.T) {
+				topology, points := buildPath(t)
+				dir := t.TempDir()
+				held, release := make(chan struct{}), make(chan struct{})
+				var once sync.Once
+				r := startCapture(t, dir, points[:1], func(Frame) {
+					once.Do(func() {
+						close(held)
+						<-release
+					})
+				})
+				s := newSender(t, topology, 200)
+				s.send(t)
+				<-held
+				// The one that the reader holds has its slot still.
+				for range tt.frames - 1 {
+					s.send(t)
+				}
+				close(release)
+				stats := stopCapture(t, r).Points[0]
+				if stats.Received+stats.Dropped != uint64(tt.frames) || (stats.Dropped > 0) != tt.dropped {
+					t.Errorf("%d received and %d dropped of %d", stats.Received, stats.Dropped, tt.frames)
+				}
+				if got := mergeCapture(t, dir).Packets; got != stats.Received {
+					t.Errorf("%d packets in the file, want %d", got, stats.Received)
+				}
+			})
+		})
+	}
+}
+
+// However many points there are, a ring has room for what comes at once, and all
+// of them take no more memory than a machine has.
+func TestSizesOfRings(t *testing.T) {
+	const slotsOfMiB = 1 << 20 / slotSize
+	tests := []struct{ points, want int }{
+		{1, 16 * slotsOfMiB}, {8, 16 * slotsOfMiB}, {9, 14 * slotsOfMiB}, {100, 1 * slotsOfMiB}, {1000, slotsOfMiB / 2}, {10_000, slotsOfMiB / 2},
+	}
+	for _, tt := range tests {
+		// The kernel takes whole blocks, so that the figures are rounded down to them.
+		if got := slotsFor(tt.points); got > tt.want*5/4 || got < tt.want || got*slotSize%blockSize != 0 {
+			t.Errorf("%d points: %d slots each, want %d", tt.points, got, tt.want)
+		}
+	}
+}
+
 // Start says what is wrong and leaves nothing behind.
 func TestStartRefuses(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {

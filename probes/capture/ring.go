@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -16,34 +15,41 @@ import (
 )
 
 const (
-	// blockSize is the size of a ring's block, and with it the limit to a
-	// packet's length. Packets of the largest size that IP allows must fit.
+	// slotSize is the memory for one packet with what the kernel says of it, which
+	// takes 66 bytes. A packet of the lab's links, whose MTU is 1500, always fits;
+	// of a longer one the rest is cut off.
+	slotSize = 2 << 10
+	// blockSize is how much the kernel must find in one piece.
 	blockSize = 128 << 10
-	// maxBlocks is the size of a ring in a small lab: 8 MiB, or 0.3 s of 200-byte
-	// packets at 100,000 a second. It is also how often the kernel may hand over
-	// a block before the reader must have come: 0.5 s at retireAfter.
-	maxBlocks = 64
-	// minBlocks is the size of a ring where there are many.
-	minBlocks = 4
-	// allBlocks limits what all rings of a recorder take together: 256 MiB.
-	allBlocks = 2048
-	// retireAfter is how long the kernel waits for a block to fill before it hands
-	// it over. It delays a packet's delivery, never its stamp.
-	retireAfter = 8 * time.Millisecond
+	// maxSlots is the size of a ring in a small lab: 16 MiB, or packets of 80 ms at
+	// 100,000 a second, of 0.8 s at 10,000.
+	maxSlots = 8192
+	// minSlots is the size of a ring where there are many: 512 KiB.
+	minSlots = 256
+	// kindSlots is what the rings of one kind of point, shared or not, have
+	// together: 128 MiB, as long as they can have minSlots each.
+	kindSlots = 64 << 10
 )
 
-// blocksFor shares the memory for rings among n points.
-func blocksFor(n int) int { return min(max(allBlocks/max(n, 1), minBlocks), maxBlocks) }
+// slotsFor gives the size of the rings of one kind of point where there are n of
+// them, in whole blocks.
+func slotsFor(n int) int {
+	const perBlock = blockSize / slotSize
+	return min(max(kindSlots/max(n, 1)/perBlock*perBlock, minSlots), maxSlots)
+}
 
-// ring is a TPACKET_V3 receive ring: memory into which the kernel writes the
-// packets of one interface, in blocks that it and the reader hand to each other.
-// It is used by one goroutine.
+// ring is a TPACKET_V2 receive ring: memory into which the kernel writes the
+// packets of one interface, in slots that it and the reader hand to each other. It
+// is used by one goroutine.
+//
+// Version 3 packs packets more tightly, but hands them over by a timer, for ever
+// and every few milliseconds, also where no packet comes.
 type ring struct {
-	file   *os.File // the socket, in the runtime's poller
-	raw    syscall.RawConn
+	socket int
+	bell   *bell
 	memory []byte
-	blocks int
-	next   int // the block that the kernel hands over next
+	slots  int
+	next   int // the slot that the kernel hands over next
 
 	// counted and dropped are what the kernel has told so far.
 	counted, dropped uint64
@@ -51,50 +57,46 @@ type ring struct {
 
 // openRing opens a ring in the namespace of the calling thread and begins to
 // receive. It works while the interface is down.
-func openRing(name string, blocks int) (*ring, error) {
+func openRing(name string, slots int) (*ring, error) {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return nil, explain("opening a packet socket", err)
 	}
-	g := &ring{file: os.NewFile(uintptr(fd), "packet socket"), blocks: blocks}
-	if err := g.setUp(fd, name); err != nil {
+	g := &ring{socket: fd, slots: slots}
+	if err := g.setUp(name); err != nil {
 		_ = g.close()
 		return nil, err
 	}
 	return g, nil
 }
 
-func (g *ring) setUp(fd int, name string) error {
-	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VERSION, unix.TPACKET_V3); err != nil {
-		return explain("asking for packet ring version 3", err)
+func (g *ring) setUp(name string) error {
+	if err := unix.SetsockoptInt(g.socket, unix.SOL_PACKET, unix.PACKET_VERSION, unix.TPACKET_V2); err != nil {
+		return explain("asking for packet ring version 2", err)
 	}
-	request := unix.TpacketReq3{
-		Block_size: blockSize, Block_nr: uint32(g.blocks),
-		// Version 3 packs packets of any length; these two must only multiply.
-		Frame_size: blockSize, Frame_nr: uint32(g.blocks),
-		Retire_blk_tov: uint32(retireAfter.Milliseconds()),
+	size := g.slots * slotSize
+	request := unix.TpacketReq{
+		Block_size: blockSize, Block_nr: uint32(size / blockSize),
+		Frame_size: slotSize, Frame_nr: uint32(g.slots),
 	}
-	if err := unix.SetsockoptTpacketReq3(fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &request); err != nil {
-		return explain(fmt.Sprintf("asking for a packet ring of %d KiB", g.blocks*blockSize>>10), err)
+	if err := unix.SetsockoptTpacketReq(g.socket, unix.SOL_PACKET, unix.PACKET_RX_RING, &request); err != nil {
+		return explain(fmt.Sprintf("asking for a packet ring of %d KiB", size>>10), err)
 	}
 	var err error
-	g.memory, err = unix.Mmap(fd, 0, g.blocks*blockSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	g.memory, err = unix.Mmap(g.socket, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
 		return fmt.Errorf("mapping the packet ring: %w", err)
 	}
-	if g.raw, err = g.file.SyscallConn(); err != nil {
-		return err
-	}
-	if err := g.waitUntil(time.Time{}); err != nil {
+	if g.bell, err = newBell(g.socket); err != nil {
 		return fmt.Errorf("waiting on the packet socket: %w", err)
 	}
-	index, err := interfaceIndex(fd, name)
+	index, err := interfaceIndex(g.socket, name)
 	if err != nil {
 		return fmt.Errorf("looking for interface %s: %w", name, err)
 	}
 	// The socket was opened for no protocol, so that nothing is in the ring
 	// that did not pass this interface.
-	if err := bindTo(fd, index, unix.ETH_P_ALL); err != nil {
+	if err := bindTo(g.socket, index, unix.ETH_P_ALL); err != nil {
 		return fmt.Errorf("binding to interface %s: %w", name, err)
 	}
 	return nil
@@ -118,49 +120,53 @@ func bindTo(fd, index int, protocol uint16) error {
 	})
 }
 
-// read gives the next block that the kernel has handed over, and false if there is
-// none yet. The block is the reader's until release.
-func (g *ring) read() (block, bool) {
-	b := block(g.memory[g.next*blockSize:][:blockSize:blockSize])
-	return b, atomic.LoadUint32(b.status())&unix.TP_STATUS_USER != 0
+// ready is how many packets the kernel has handed over, as far as limit.
+func (g *ring) ready(limit int) int {
+	n := 0
+	for n < min(limit, g.slots) && g.slot(g.next+n).ready() {
+		n++
+	}
+	return n
 }
 
-// release gives the block that was read last back to the kernel.
-func (g *ring) release(b block) {
-	atomic.StoreUint32(b.status(), unix.TP_STATUS_KERNEL)
-	g.next = (g.next + 1) % g.blocks
+// read gives the next packet, of which ready must have told. It is the reader's
+// until release.
+func (g *ring) read() packet { return g.slot(g.next).packet() }
+
+// release gives the slot of the packet that was read last back to the kernel.
+func (g *ring) release() {
+	atomic.StoreUint32(g.slot(g.next).status(), unix.TP_STATUS_KERNEL)
+	g.next = (g.next + 1) % g.slots
 }
 
-// wait returns when the next block may have been handed over, or with
+func (g *ring) slot(n int) slot {
+	return slot(g.memory[n%g.slots*slotSize:][:slotSize:slotSize])
+}
+
+// wait returns when a packet has been handed over, or after interrupt with
 // os.ErrDeadlineExceeded.
 func (g *ring) wait() error {
-	var failed error
-	err := g.raw.Read(func(fd uintptr) bool {
-		if _, ready := g.read(); ready {
-			return true
+	for g.ready(1) == 0 {
+		events, err := g.bell.wait()
+		if err != nil {
+			return err
+		}
+		if events&unix.EPOLLERR == 0 {
+			continue
 		}
 		// An interface that goes down leaves ENETDOWN on the socket. It must be
-		// taken off, or the poller would report it for ever; packets come again when
-		// the interface comes up.
-		code, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)
+		// taken off, or the bell would ring for ever; packets come again when the
+		// interface comes up.
+		code, err := unix.GetsockoptInt(g.socket, unix.SOL_SOCKET, unix.SO_ERROR)
 		if err == nil && code != 0 && code != int(unix.ENETDOWN) {
 			err = syscall.Errno(code)
 		}
-		failed = err
-		return err != nil
-	})
-	return errors.Join(err, failed)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
-
-// interrupt makes wait return with os.ErrDeadlineExceeded, from whichever
-// goroutine, until waitUntil.
-func (g *ring) interrupt() {
-	// It fails only for a closed ring, on which nobody waits.
-	_ = g.file.SetReadDeadline(time.Now())
-}
-
-// waitUntil limits how long wait may take.
-func (g *ring) waitUntil(t time.Time) error { return g.file.SetReadDeadline(t) }
 
 // detach stops receiving. When it returns, every packet that was stamped is in
 // the ring or counted as dropped, and kept says how many the ring held in all.
@@ -168,13 +174,10 @@ func (g *ring) detach() (kept uint64, err error) {
 	// The kernel takes the protocol 0 for "as before". Rebinding to one that no
 	// frame has waits until no processor is still writing to the ring.
 	const noProtocol = 0xffff
-	err = g.control(func(fd int) error {
-		name, err := unix.Getsockname(fd)
-		if err != nil {
-			return err
-		}
-		return bindTo(fd, name.(*unix.SockaddrLinklayer).Ifindex, noProtocol)
-	})
+	name, err := unix.Getsockname(g.socket)
+	if err == nil {
+		err = bindTo(g.socket, name.(*unix.SockaddrLinklayer).Ifindex, noProtocol)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("taking the packet socket off its interface: %w", err)
 	}
@@ -187,26 +190,13 @@ func (g *ring) detach() (kept uint64, err error) {
 // count adds up what the kernel counted since it was asked last. The kernel's
 // number of packets includes the dropped ones.
 func (g *ring) count() error {
-	err := g.control(func(fd int) error {
-		stats, err := unix.GetsockoptTpacketStatsV3(fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
-		if err == nil {
-			g.counted += uint64(stats.Packets)
-			g.dropped += uint64(stats.Drops)
-		}
-		return err
-	})
+	stats, err := unix.GetsockoptTpacketStats(g.socket, unix.SOL_PACKET, unix.PACKET_STATISTICS)
 	if err != nil {
 		return fmt.Errorf("reading the packet socket's counters: %w", err)
 	}
+	g.counted += uint64(stats.Packets)
+	g.dropped += uint64(stats.Drops)
 	return nil
-}
-
-func (g *ring) control(f func(fd int) error) error {
-	var err error
-	if rawErr := g.raw.Control(func(fd uintptr) { err = f(int(fd)) }); rawErr != nil {
-		return rawErr
-	}
-	return err
 }
 
 func (g *ring) close() error {
@@ -215,14 +205,17 @@ func (g *ring) close() error {
 		err = unix.Munmap(g.memory)
 		g.memory = nil
 	}
-	return errors.Join(err, g.file.Close())
+	if g.bell != nil {
+		err = errors.Join(err, g.bell.close())
+	}
+	return errors.Join(err, unix.Close(g.socket))
 }
 
-// block is one block of a ring, as in linux/if_packet.h: struct tpacket_block_desc,
-// then packets, each with a struct tpacket3_hdr and a struct sockaddr_ll before it.
-type block []byte
+// slot is the memory of one packet in a ring, as in linux/if_packet.h: a struct
+// tpacket2_hdr, a struct sockaddr_ll, and the packet.
+type slot []byte
 
-// packet is one packet in a block. Its data is only valid until release.
+// packet is one packet in a ring. Its data is only valid until release.
 type packet struct {
 	stamp  int64 // CLOCK_REALTIME in nanoseconds since 1970
 	out    bool
@@ -230,29 +223,20 @@ type packet struct {
 	length uint32
 }
 
-// Offsets in struct tpacket_block_desc.
-const (
-	blockStatus      = 8
-	blockPackets     = 12
-	blockFirstPacket = 16
-)
+func (s slot) header() *unix.Tpacket2Hdr { return (*unix.Tpacket2Hdr)(unsafe.Pointer(&s[0])) }
 
-func (b block) status() *uint32 { return (*uint32)(unsafe.Pointer(&b[blockStatus])) }
+func (s slot) status() *uint32 { return &s.header().Status }
 
-// packets calls f with every packet in the block, in order.
-func (b block) packets(f func(packet)) {
-	at := binary.NativeEndian.Uint32(b[blockFirstPacket:])
-	for range binary.NativeEndian.Uint32(b[blockPackets:]) {
-		header := (*unix.Tpacket3Hdr)(unsafe.Pointer(&b[at]))
-		link := (*unix.RawSockaddrLinklayer)(unsafe.Pointer(&b[at+unix.SizeofTpacket3Hdr]))
-		data := b[at+uint32(header.Mac):]
-		f(packet{
-			stamp:  int64(header.Sec)*int64(time.Second) + int64(header.Nsec),
-			out:    link.Pkttype == unix.PACKET_OUTGOING,
-			data:   data[:header.Snaplen:header.Snaplen],
-			length: header.Len,
-		})
-		at += header.Next_offset
+func (s slot) ready() bool { return atomic.LoadUint32(s.status())&unix.TP_STATUS_USER != 0 }
+
+func (s slot) packet() packet {
+	header := s.header()
+	link := (*unix.RawSockaddrLinklayer)(unsafe.Pointer(&s[unix.SizeofTpacket2Hdr]))
+	return packet{
+		stamp:  int64(header.Sec)*int64(time.Second) + int64(header.Nsec),
+		out:    link.Pkttype == unix.PACKET_OUTGOING,
+		data:   s[header.Mac:][:header.Snaplen:header.Snaplen],
+		length: header.Len,
 	}
 }
 
@@ -264,7 +248,7 @@ func explain(doing string, err error) error {
 		u.Needs = "CAP_NET_RAW in the namespace"
 		u.Remedy = "run it inside the sandbox, or as root"
 	case errors.Is(err, unix.EAFNOSUPPORT), errors.Is(err, unix.ENOPROTOOPT), errors.Is(err, unix.EINVAL):
-		u.Needs = "a kernel built with CONFIG_PACKET (TPACKET_V3: Linux 3.2)"
+		u.Needs = "a kernel built with CONFIG_PACKET (TPACKET_V2)"
 		u.Remedy = "use the kernel of a general-purpose distribution, or load the module: sudo modprobe af_packet"
 	default:
 		return u.Err

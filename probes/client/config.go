@@ -24,6 +24,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"outlive/lab/units"
@@ -71,6 +72,10 @@ func KeepAlive(s heartbeat.Spec) units.Duration {
 	return (interval + second - 1) / second * second
 }
 
+// memoryLimit is where a client collects its garbage at the latest. There may be
+// thousands on a machine, and each holds one connection.
+const memoryLimit = 32 << 20
+
 // Main runs a client until the context ends. Its one argument is a Config as
 // JSON, and its log goes to stdout. It is made for sandbox.RegisterProgram.
 func Main(ctx context.Context, args []string) error {
@@ -78,5 +83,6 @@ func Main(ctx context.Context, args []string) error {
 	if err := wire.ReadConfig(args, &config); err != nil {
 		return fmt.Errorf("starting the client: %w", err)
 	}
+	debug.SetMemoryLimit(memoryLimit)
 	return Run(ctx, config, os.Stdout)
 }

@@ -41,16 +41,16 @@ func serveMQTT(ctx context.Context, listener net.Listener, _ Config, log *slog.L
 		// Nobody here reads $SYS topics; this is as rare as the broker's arithmetic allows.
 		SysTopicResendInterval: math.MaxInt32,
 	})
-	if err := broker.AddHook(&hook{broker: broker, log: log}, nil); err != nil {
+	tidier := &tidier{broker: broker}
+	if err := broker.AddHook(&hook{broker: broker, tidier: tidier, log: log}, nil); err != nil {
 		return fmt.Errorf("starting the mqtt server: %w", err)
 	}
-	if err := broker.AddListener(listeners.NewNet("tcp", keepAliveListener{listener})); err != nil {
+	if err := broker.AddListener(&listenOnce{Net: listeners.NewNet("tcp", keepAliveListener{listener})}); err != nil {
 		return fmt.Errorf("starting the mqtt server: %w", err)
 	}
-	if err := broker.Serve(); err != nil {
-		return fmt.Errorf("starting the mqtt server: %w", err)
-	}
+	broker.Listeners.ServeAll(broker.EstablishConnection)
 	<-ctx.Done()
+	tidier.stop()
 	return broker.Close()
 }
 
@@ -59,6 +59,7 @@ func serveMQTT(ctx context.Context, listener net.Listener, _ Config, log *slog.L
 type hook struct {
 	mqtt.HookBase
 	broker  *mqtt.Server
+	tidier  *tidier
 	log     *slog.Logger
 	unheard sync.Map // of publication: not yet acknowledged, and without a subscriber
 }
@@ -77,6 +78,7 @@ func (h *hook) Provides(b byte) bool {
 	return bytes.Contains([]byte{
 		mqtt.OnConnectAuthenticate, mqtt.OnACLCheck, mqtt.OnConnect, mqtt.OnSessionEstablished, mqtt.OnSubscribed, mqtt.OnDisconnect,
 		mqtt.OnPacketRead, mqtt.OnPacketEncode, mqtt.OnPacketSent, mqtt.OnPublish,
+		mqtt.OnQosPublish, mqtt.OnRetainMessage, mqtt.OnWill,
 	}, []byte{b})
 }
 
@@ -107,7 +109,10 @@ func (h *hook) OnSubscribed(cl *mqtt.Client, p packets.Packet, _ []byte) {
 }
 
 // OnDisconnect writes the end of the session to the log.
-func (h *hook) OnDisconnect(cl *mqtt.Client, err error, _ bool) {
+func (h *hook) OnDisconnect(cl *mqtt.Client, err error, over bool) {
+	if session := cl.Properties.Props.SessionExpiryInterval; !over && session > 0 && session < math.MaxUint32 {
+		h.tidier.after(time.Duration(session)*time.Second, false)
+	}
 	if cause := cl.StopCause(); err == nil && cause != nil {
 		err = cause
 	}
@@ -136,6 +141,24 @@ func (h *hook) OnPublish(cl *mqtt.Client, p packets.Packet) (packets.Packet, err
 		h.unheard.Store(publication{cl, p.PacketID}, nil)
 	}
 	return p, nil
+}
+
+// OnQosPublish tells the tidier of a message that waits for its acknowledgement.
+func (h *hook) OnQosPublish(_ *mqtt.Client, p packets.Packet, _ int64, _ int) {
+	h.tidier.after(time.Until(time.Unix(p.Expiry, 0)), false)
+}
+
+// OnRetainMessage tells the tidier of a message that the broker keeps.
+func (h *hook) OnRetainMessage(_ *mqtt.Client, p packets.Packet, _ int64) {
+	h.tidier.after(time.Until(time.Unix(p.Expiry, 0)), false)
+}
+
+// OnWill tells the tidier of a will that is sent later.
+func (h *hook) OnWill(cl *mqtt.Client, will mqtt.Will) (mqtt.Will, error) {
+	if delay := cl.Properties.Will.WillDelayInterval; delay > 0 {
+		h.tidier.after(time.Duration(delay)*time.Second, true)
+	}
+	return will, nil
 }
 
 // OnPacketEncode has the broker say what the standard says. In MQTT 3.1.1 a

@@ -99,6 +99,46 @@ func TestListeningWaits(t *testing.T) {
 	})
 }
 
+// That nobody listens any more is noticed when the last of several programs goes.
+func TestDeserted(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		ns, err := netns.New()
+		labtest.SkipUnsupported(t, err)
+		defer ns.Close()
+		if err := Deserted(t.Context(), ns, 1883); err != nil {
+			t.Fatalf("where nobody listens: %v", err)
+		}
+		var all []net.Listener
+		for _, at := range []string{"127.0.0.1:1884", "0.0.0.0:1885", "0.0.0.0:1883"} {
+			l, err := ns.Listen(t.Context(), "tcp4", at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, l)
+		}
+		short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		if err := Deserted(short, ns, 1883); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("while somebody listens: %v", err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		gone := make(chan error, 1)
+		go func() { gone <- Deserted(ctx, ns, 1883) }()
+		for _, l := range all {
+			select {
+			case err := <-gone:
+				t.Fatalf("while somebody listens: %v", err)
+			case <-time.After(20 * time.Millisecond):
+			}
+			l.Close()
+		}
+		if err := <-gone; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestChecks(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		labtest.Checks(t, Checks())

@@ -5,8 +5,15 @@ import (
 	"time"
 )
 
+// inTrouble says of a socket that its end may come without a packet: the kernel may
+// give it up when its timer fires the next time, which it never does the first
+// time, and a program that closes it sends nothing.
+func (s *tracked) inTrouble() bool {
+	return s.cookie != 0 && (s.last.timer != timerNone && s.last.repeats > 0 || s.last.timer == timerZeroWindow)
+}
+
 // nextLook is when a socket that was just looked at is to be looked at again, if no
-// packet calls for it earlier: when a timer may have ended it, or a program may
+// packet or sign calls for it earlier: when a timer may have ended it, or a program may
 // have closed it unseen. Zero is never.
 func nextLook(s *tracked, now time.Time) time.Time {
 	i := s.last
@@ -15,29 +22,34 @@ func nextLook(s *tracked, now time.Time) time.Time {
 	} else if s.overdue.IsZero() {
 		s.overdue = now
 	}
-	repeats := s.cookie != 0 && (i.timer == timerRetransmit && i.repeats > 0 || i.timer == timerZeroWindow)
+	repeats := s.inTrouble() && i.timer != timerKeepalive
 	if !repeats {
 		s.repeating = time.Time{}
 	} else if s.repeating.IsZero() {
 		s.repeating = now
+	}
+	late := time.Duration(0)
+	if !s.overdue.IsZero() {
+		late = now.Sub(s.overdue)
 	}
 	var wait time.Duration
 	switch {
 	case s.orphaned:
 		// Its end comes as an event.
 		return time.Time{}
-	case !s.resetAt.IsZero():
-		wait = lookPause
+	case !s.stirred.IsZero():
+		return now.Add(max(now.Sub(s.stirred), stirPause))
 	case i.timer == timerNone:
 		return time.Time{}
+	case s.guarded || !s.inTrouble():
+		// Whatever the timer does shows by itself, as a packet or a sign. This is
+		// for packets that cannot leave.
+		return now.Add(max(i.expires+i.expires/4, late/2, quietLook))
 	case i.expires > expiryLead+lookPause:
 		wait = i.expires - expiryLead
 	default:
 		// The longer a timer, the later it may fire; the look-ups keep to the same proportion.
-		wait = lookPause
-		if !s.overdue.IsZero() {
-			wait = max(wait, now.Sub(s.overdue)/32)
-		}
+		wait = max(lookPause, late/32)
 	}
 	if repeats {
 		often := min(max(now.Sub(s.repeating)/2000, repeatLook), repeatLookMax)

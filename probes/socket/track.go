@@ -16,18 +16,26 @@ const (
 	// expirySlack is how much earlier than told a timer may fire: the kernel tells
 	// whole milliseconds of a time in ticks, which are of 1 to 10 ms.
 	expirySlack = 12 * time.Millisecond
-	// resetHold is how long a close is held back until it is certain that no RST
-	// came before it. Captured packets arrive later than the kernel's events.
+	// What a packet or a sign tells may show in the kernel a little later: a socket
+	// is looked at after stirPause, and then in growing steps.
+	stirPause = time.Millisecond
+	// resetHold is for how long that goes on, and how long a close is held back until
+	// it is certain that no RST came before it.
 	resetHold = 250 * time.Millisecond
+	// signLag is how long a sign may have been on its way. A lab that is later than
+	// that with what it does proves nothing anyway.
+	signLag = 250 * time.Millisecond
 	// A socket that cannot be found any more may have been closed, of which the
 	// kernel tells a little later. That is waited for: causeWait if something speaks
 	// for its having been given up, closeWait if nothing does.
 	causeWait = 50 * time.Millisecond
 	closeWait = time.Second
 	// repeatLook and repeatLookMax limit the time between look-ups while a socket
-	// repeats unanswered data. A program that closes it then shows in no other
-	// way. It grows to 1/2000 of the time that this goes on.
+	// that is not guarded repeats unanswered data. A program that closes it then
+	// shows in no other way. It grows to 1/2000 of the time that this goes on.
 	repeatLook, repeatLookMax = lookPause, 20 * time.Millisecond
+	// quietLook is the shortest time to a look-up for which nothing calls.
+	quietLook = 50 * time.Millisecond
 )
 
 // tracker makes events of what is learnt about the sockets of one host. It knows
@@ -35,6 +43,8 @@ const (
 type tracker struct {
 	host string
 	emit func(Event)
+	// ask asks for signs of a socket whose end may show nowhere else. There may be none.
+	ask func(cookie uint64, inode uint32)
 
 	// now are the sockets by tuple, of which a later one may replace an earlier
 	// one; known are those by cookie, until they are freed.
@@ -59,6 +69,13 @@ type tracked struct {
 	overdue, repeating time.Time
 	// resetAt is when the host was seen to receive a RST for it. Zero: it was not.
 	resetAt time.Time
+	// stirred is since when something that was seen may be about to show in the
+	// kernel: a RST, a sign. Zero: nothing is.
+	stirred time.Time
+	// asked and guarded say that its signs were asked for, and that they will come.
+	asked, guarded bool
+	// vouched is until when a sign shows it to have been alive.
+	vouched time.Time
 
 	orphaned, gaveUp, gone bool
 	// goneAt is when it was found to be gone, freedAt when the kernel freed it.
@@ -91,15 +108,12 @@ func (t *tracker) packet(at time.Time, key tuple, reset bool) {
 	if s == nil {
 		s = &tracked{tuple: key, place: -1}
 		t.now[key] = s
-		t.lookAt(s, at)
-		return
-	}
-	if reset {
-		s.resetAt = at
-		t.lookAt(s, at)
-		return
 	}
 	soon := at.Add(lookPause)
+	if reset {
+		s.resetAt, s.stirred = at, at
+		soon = at.Add(stirPause)
+	}
 	if s.place < 0 || soon.Before(s.due) {
 		t.lookAt(s, soon)
 	}
@@ -152,10 +166,37 @@ func (t *tracker) found(asked, answered time.Time, key tuple, i info) {
 		t.event(s, Orphaned, answered, "")
 	}
 	s.last, s.lastAlive = i, asked
-	if s.resetAt.Before(asked.Add(-resetHold)) {
-		s.resetAt = time.Time{} // the kernel has ignored it
+	if s.stirred.Before(asked.Add(-resetHold)) {
+		// The kernel has ignored the RST, or the sign was of something else.
+		s.resetAt, s.stirred = time.Time{}, time.Time{}
+	}
+	if s.inTrouble() && !s.asked && i.inode != 0 && t.ask != nil {
+		s.asked = true
+		t.ask(s.cookie, i.inode)
 	}
 	t.lookAt(s, nextLook(s, answered))
+}
+
+// sign takes note of a sign of a socket.
+func (t *tracker) sign(at time.Time, cookie uint64, what sign) {
+	s := t.known[cookie]
+	if s == nil || s.gone || s.orphaned {
+		return
+	}
+	s.guarded = what == signGuarded || what == signFailed
+	if what == signRefused {
+		return
+	}
+	// Also where guarding has just begun: what happened before it gave no sign.
+	t.lookAt(s, at)
+	if what == signGuarded {
+		return
+	}
+	s.stirred, s.vouched = at, at.Add(-signLag)
+	if fires := s.lastAlive.Add(s.last.expires - expirySlack); what == signFailed && fires.After(s.vouched) && fires.Before(at) {
+		// Unless it was a RST, it was the timer.
+		s.vouched = fires
+	}
 }
 
 // isClosing says of a state that the program can only have brought it about by
@@ -301,8 +342,12 @@ func (t *tracker) lost(s *tracked, kind string, at time.Time, cause string) {
 
 func (t *tracker) describe(s *tracked, kind string, at time.Time, cause string) Event {
 	e := Event{At: at, Host: t.host, Kind: kind, Local: s.local, Remote: s.remote, Cookie: s.cookie, Cause: cause}
-	if !s.lastAlive.IsZero() && kind != Closed {
-		e.Window = units.Seconds(max(at.Sub(s.lastAlive), 0))
+	alive := s.lastAlive
+	if s.vouched.After(alive) {
+		alive = s.vouched
+	}
+	if !alive.IsZero() && kind != Closed {
+		e.Window = units.Seconds(max(at.Sub(alive), 0))
 	}
 	return e
 }

@@ -47,6 +47,7 @@ func TestTracker(t *testing.T) {
 	found := func(ms int, i info) act { return func(tr *tracker) { tr.found(at(ms), at(ms+1), key, i) } }
 	absent := func(ms int) act { return func(tr *tracker) { tr.absent(at(ms+1), key) } }
 	freed := func(ms int, i info) act { return func(tr *tracker) { tr.freed(at(ms), i) } }
+	sign := func(ms int, what sign) act { return func(tr *tracker) { tr.sign(at(ms), 1, what) } }
 	settle := func(ms int) act { return func(tr *tracker) { tr.settle(at(ms)) } }
 	reconcile := func(ms int, held bool, all ...info) act {
 		return func(tr *tracker) { tr.reconcile(at(ms), at(ms+1), all, func(uint32) bool { return held }) }
@@ -128,6 +129,39 @@ func TestTracker(t *testing.T) {
 		},
 		want: []Event{opened, event(Orphaned, 51, "", 51), event(Closed, 103, "", 0)},
 	}, {
+		name: "given up, and a sign of it",
+		acts: []act{
+			found(0, alive(1, stateEstablished, timerRetransmit, 100_000, 3)), sign(1, signGuarded),
+			sign(100_500, signFailed), found(100_500, alive(1, stateEstablished, timerRetransmit, 0, 3)), absent(100_501), settle(101_000),
+		},
+		want: []Event{opened, event(GaveUp, 100_502, "retransmission", 2)},
+	}, {
+		name: "given up long after it was last looked at, and a sign of it",
+		acts: []act{
+			found(0, alive(1, stateEstablished, timerRetransmit, 100_000, 3)), sign(1, signGuarded),
+			sign(105_000, signFailed), absent(105_000), settle(106_000),
+		},
+		want: []Event{opened, event(GaveUp, 105_001, "retransmission", 251)},
+	}, {
+		name: "given up in time, and a sign of it",
+		acts: []act{
+			found(0, alive(1, stateEstablished, timerRetransmit, 100_000, 3)), sign(1, signGuarded),
+			sign(100_100, signFailed), absent(100_100), settle(101_000),
+		},
+		want: []Event{opened, event(GaveUp, 100_101, "retransmission", 113)},
+	}, {
+		name: "orphaned, and a sign of it",
+		acts: []act{
+			found(0, alive(1, stateEstablished, timerRetransmit, 100_000, 3)), sign(1, signGuarded),
+			sign(50_000, signClosed), found(50_000, orphan(alive(1, stateFinWait1, timerRetransmit, 50_000, 3))),
+			sign(50_001, signFailed), freed(60_000, destroyed(1, 3)),
+		},
+		want: []Event{opened, event(Orphaned, 50_001, "", 251), event(Closed, 60_000, "", 0)},
+	}, {
+		name: "a sign of a socket that is gone",
+		acts: []act{found(0, established), freed(10, destroyed(1, 0)), sign(11, signClosed), settle(300)},
+		want: []Event{opened, event(Closed, 10, "", 0)},
+	}, {
 		name: "not accepted yet is not orphaned",
 		acts: []act{found(0, orphan(established)), found(10, orphan(alive(1, stateCloseWait, timerNone, 0, 0)))},
 		want: []Event{opened},
@@ -194,17 +228,23 @@ func TestNextLook(t *testing.T) {
 		want int // milliseconds
 	}{
 		{"idle", tracked{cookie: 1}, alive(1, stateEstablished, timerNone, 0, 0), never},
-		{"idle, with a keepalive in 15 s", tracked{cookie: 1}, alive(1, stateEstablished, timerKeepalive, 15_000, 0), 14_996},
-		{"just before a timer", tracked{cookie: 1}, alive(1, stateEstablished, timerKeepalive, 3, 1), 5},
-		{"a timer overdue for a second", tracked{cookie: 1, overdue: at(-960)}, alive(1, stateEstablished, timerKeepalive, 0, 1), 30},
-		{"data under way", tracked{cookie: 1}, alive(1, stateEstablished, timerRetransmit, 204, 0), 200},
+		{"idle, with a keepalive in 16 s", tracked{cookie: 1}, alive(1, stateEstablished, timerKeepalive, 16_000, 0), 20_000},
+		{"keepalive unanswered, just before its timer", tracked{cookie: 1}, alive(1, stateEstablished, timerKeepalive, 3, 1), 5},
+		{"keepalive unanswered, the timer overdue for a second", tracked{cookie: 1, overdue: at(-960)}, alive(1, stateEstablished, timerKeepalive, 0, 1), 30},
+		{"keepalive unanswered, guarded", tracked{cookie: 1, guarded: true}, alive(1, stateEstablished, timerKeepalive, 16_000, 1), 20_000},
+		{"data under way", tracked{cookie: 1}, alive(1, stateEstablished, timerRetransmit, 204, 0), 255},
+		{"data under way that cannot leave", tracked{cookie: 1, overdue: at(-1000)}, alive(1, stateEstablished, timerRetransmit, 0, 0), 500},
 		{"data repeated", tracked{cookie: 1}, alive(1, stateEstablished, timerRetransmit, 400, 1), 5},
 		{"data repeated for 30 s", tracked{cookie: 1, repeating: at(-30_000)}, alive(1, stateEstablished, timerRetransmit, 13_000, 7), 15},
 		{"data repeated for an hour", tracked{cookie: 1, repeating: at(-3_600_000)}, alive(1, stateEstablished, timerRetransmit, 60_000, 15), 20},
+		{"data repeated, guarded", tracked{cookie: 1, guarded: true}, alive(1, stateEstablished, timerRetransmit, 400, 1), 500},
+		{"data repeated, guarded, the timer overdue", tracked{cookie: 1, guarded: true, overdue: at(-10)}, alive(1, stateEstablished, timerRetransmit, 0, 1), 50},
 		{"no window", tracked{cookie: 1}, alive(1, stateEstablished, timerZeroWindow, 400, 0), 5},
-		{"connecting", tracked{}, alive(0, stateSynSent, timerRetransmit, 2000, 1), 1996},
+		{"no window, guarded", tracked{cookie: 1, guarded: true}, alive(1, stateEstablished, timerZeroWindow, 400, 0), 500},
+		{"connecting", tracked{}, alive(0, stateSynSent, timerRetransmit, 2000, 1), 2500},
 		{"orphaned", tracked{cookie: 1, orphaned: true}, alive(1, stateFinWait1, timerRetransmit, 400, 1), never},
-		{"alive after a RST", tracked{cookie: 1, resetAt: at(-1)}, alive(1, stateEstablished, timerNone, 0, 0), 5},
+		{"alive right after a RST", tracked{cookie: 1, stirred: zero}, alive(1, stateEstablished, timerNone, 0, 0), 1},
+		{"alive a while after a RST", tracked{cookie: 1, stirred: at(-40)}, alive(1, stateEstablished, timerNone, 0, 0), 40},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -237,7 +277,54 @@ func TestLooksAreCoalesced(t *testing.T) {
 			t.Errorf("look-ups %d and %d are %s apart", i-1, i, d)
 		}
 	}
-	if len(looks) < 15 || looks[0] != 0 {
+	if len(looks) < 15 || looks[0] != lookPause {
 		t.Errorf("look-ups at %v", looks)
+	}
+}
+
+// TestLooksAtADeadConnection: while a kernel repeats itself for a quarter of an hour,
+// a guarded socket is looked at about once for each repetition. The timers of this
+// kernel are as late as any can be, and every repetition is seen as a packet.
+func TestLooksAtADeadConnection(t *testing.T) {
+	tests := []struct {
+		name    string
+		guarded bool
+		most    int // for each repetition
+	}{
+		{"guarded", true, 2},
+		{"out of reach", false, 4000},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tr := newTracker("phone", func(Event) {})
+			if tt.guarded {
+				tr.ask = func(cookie uint64, inode uint32) { tr.sign(zero, cookie, signGuarded) }
+			}
+			now, looks, repeats := zero, 0, uint8(0)
+			look := func(fires time.Time) {
+				for range tr.dueAt(now) {
+					looks++
+					left := max(fires.Sub(now), 0).Milliseconds()
+					tr.found(now, now, key, alive(1, stateEstablished, timerRetransmit, int(left), repeats))
+				}
+			}
+			rto := 200 * time.Millisecond
+			tr.packet(now, key, false)
+			for ; repeats < 15; repeats++ {
+				fires := now.Add(rto)
+				late := fires.Add(rto / 8)
+				for wake := tr.wakeAt(); !wake.IsZero() && wake.Before(late); wake = tr.wakeAt() {
+					now = wake
+					look(fires)
+				}
+				now = late
+				tr.packet(now, key, false)
+				rto = min(2*rto, 2*time.Minute)
+			}
+			t.Logf("%d look-ups for %d repetitions in %s", looks, repeats, now.Sub(zero))
+			if looks > tt.most*int(repeats) || looks < int(repeats) {
+				t.Errorf("%d look-ups for %d repetitions", looks, repeats)
+			}
+		})
 	}
 }

@@ -19,8 +19,11 @@ import (
 const eventBuffer = 4 << 20
 
 // Watcher watches the TCP sockets of one host. The kernel tells when a socket is
-// freed; that it has given one up it tells nobody, so the watcher looks the socket
-// up whenever a packet or a timer may have changed it. It needs Packet to be
+// freed; that it has given one up it only tells the program, so the watcher looks the
+// socket up whenever a packet may have changed it, and has it guarded while its end
+// may come without one. Where a program's files are out of reach, it looks a
+// hundred times a second instead, for as long as that lasts. While
+// nothing happens it does nothing. It needs Packet to be
 // called: a socket that has never had a packet is not known, and neither is one
 // that is freed before the first of its packets is reported.
 type Watcher struct {
@@ -40,6 +43,7 @@ type Watcher struct {
 // inbox is what has come in since run last looked.
 type inbox struct {
 	packets map[tuple]bool // whether one of them was a RST that came in
+	signs   []signal
 	freed   []freed
 	lost    bool
 	err     error // the events have ended
@@ -48,6 +52,13 @@ type inbox struct {
 type freed struct {
 	at time.Time
 	info
+}
+
+// signal is a sign of a socket.
+type signal struct {
+	at     time.Time
+	cookie uint64
+	what   sign
 }
 
 // Watch begins to watch the sockets of the host in ns. Each event is passed to f,
@@ -70,13 +81,15 @@ func watch(ctx context.Context, host string, ns *netns.NS, buffer int, f func(Ev
 	if err := w.open(ns, buffer); err != nil {
 		return nil, fmt.Errorf("watching the sockets of %s: %w", host, errors.Join(err, w.close()))
 	}
+	w.tracker.ask = w.ask
+	joinGuards()
 	ctx, w.stop = context.WithCancel(ctx)
 	w.receiver.Go(w.receive)
 	go func() {
 		defer close(w.done)
 		defer w.stop()
 		err := w.run(ctx)
-		err = errors.Join(err, w.close())
+		err = errors.Join(err, w.close(), leaveGuards())
 		w.receiver.Wait()
 		if err != nil {
 			w.err = fmt.Errorf("watching the sockets of %s: %w", host, err)
@@ -145,6 +158,17 @@ func (w *Watcher) wake() {
 	}
 }
 
+// ask asks for signs of a socket, which come into the inbox.
+func (w *Watcher) ask(cookie uint64, inode uint32) {
+	askGuards(inode, func(what sign) {
+		at := time.Now()
+		w.mu.Lock()
+		w.inbox.signs = append(w.inbox.signs, signal{at, cookie, what})
+		w.mu.Unlock()
+		w.wake()
+	})
+}
+
 // receive takes the kernel's events until the connection is closed.
 func (w *Watcher) receive() {
 	for {
@@ -208,6 +232,9 @@ func (w *Watcher) work() error {
 	now := time.Now()
 	for key, reset := range in.packets {
 		w.tracker.packet(now, key, reset)
+	}
+	for _, s := range in.signs {
+		w.tracker.sign(s.at, s.cookie, s.what)
 	}
 	for _, f := range in.freed {
 		w.tracker.freed(f.at, f.info)
