@@ -101,6 +101,7 @@ func start(spec Spec) (*Process, error) {
 		if err := ns.Start(cmd); err != nil {
 			return 0, err
 		}
+		killFirst(cmd.Process.Pid)
 		return cmd.Process.Pid, nil
 	})
 	if err != nil {
@@ -110,6 +111,13 @@ func start(spec Spec) (*Process, error) {
 	out.begin()
 	go p.wait()
 	return p, nil
+}
+
+// killFirst takes from a program the protection that process 1 may have, and that it
+// would inherit: when memory runs out, the program is to go and not the lab.
+func killFirst(pid int) {
+	// One that has ended already needs none.
+	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte("0"), 0)
 }
 
 // PID is the program's process id in the sandbox.

@@ -29,14 +29,21 @@ const self = "/proc/self/exe"
 const (
 	roleVariable  = "OUTLIVE_SANDBOX_ROLE"
 	roleProcess1  = "process 1"
+	roleGuest     = "guest"
 	programPrefix = "program "
 )
+
+// GuestRole is a word for a kernel's command line that makes this program, as the
+// init of a virtual machine, do the work that was registered with RegisterGuest: the
+// kernel puts words of this form into init's environment.
+const GuestRole = roleVariable + "=" + roleGuest
 
 var (
 	role       string
 	mainCalled bool
 	jobs       = make(map[string]Job)
 	programs   = make(map[string]func(ctx context.Context, args []string) error)
+	guest      func()
 )
 
 func init() {
@@ -69,6 +76,16 @@ func RegisterProgram(name string, main func(ctx context.Context, args []string) 
 	programs[name] = main
 }
 
+// RegisterGuest makes known what this program does as the init of a virtual machine.
+// main runs on the main thread and does not return. The rules of Register hold; it is
+// called once.
+func RegisterGuest(main func()) {
+	if guest != nil {
+		panic("sandbox: a guest is registered twice")
+	}
+	guest = main
+}
+
 // Program gives a command that runs a registered program: argv[0] is its name, the
 // executable is that of the calling process, and it works where the executable's
 // path is hidden. Of the environment it has what the Go runtime reads (GODEBUG,
@@ -90,9 +107,10 @@ func Program(name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// Main takes over in a process that this package started: it does the work of that
-// process and never returns. In any other process it returns at once. It is the
-// first statement of main and of TestMain.
+// Main takes over in a process that this package started, or that GuestRole makes the
+// init of a virtual machine: it does the work of that process and never returns. In
+// any other process it returns at once. It is the first statement of main and of
+// TestMain.
 func Main() {
 	mainCalled = true
 	switch role {
@@ -100,6 +118,11 @@ func Main() {
 		return
 	case roleProcess1:
 		process1()
+	case roleGuest:
+		if guest == nil {
+			panic("sandbox: this executable cannot be the init of a virtual machine")
+		}
+		guest()
 	default:
 		os.Exit(runProgram(strings.TrimPrefix(role, programPrefix), os.Args[1:]))
 	}
