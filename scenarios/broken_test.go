@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"outlive/lab/labtest"
 )
@@ -27,7 +28,7 @@ func TestBroken(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			src := Source{Name: file, Path: filepath.Base(file), FS: os.DirFS(filepath.Dir(file)), Data: data}
+			src := Source{Name: file, Path: filepath.Base(file), FS: os.DirFS(filepath.Dir(file)), Host: host, Data: data}
 			_, err = Load(src, LoadOptions{Set: setLines(data)})
 			var bad *LoadError
 			if !errors.As(err, &bad) {
@@ -37,6 +38,9 @@ func TestBroken(t *testing.T) {
 		})
 	}
 }
+
+// host is the machine on which broken scenarios are looked at.
+var host = fstest.MapFS{"opt/tool": {}, "opt/rootfs/etc/passwd": {}}
 
 // setLines are the --set arguments that a test scenario asks for.
 func setLines(data []byte) []string {

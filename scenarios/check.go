@@ -34,6 +34,7 @@ func (l *loader) check(f *file) *Scenario {
 	c.network()
 	c.server()
 	c.devices()
+	c.guest()
 	c.events()
 	c.expectations()
 	return c.scenario

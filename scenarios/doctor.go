@@ -39,17 +39,24 @@ func inside() []feature.Check {
 	return slices.Concat(lab.Checks(), nat.Checks(), capture.Checks(), socket.Checks())
 }
 
-// Checks is everything that a lab needs of a machine, each to be found out by
-// trying it. The program that tries them must have called sandbox.Main.
-func Checks() []feature.Check {
+// LiveChecks is everything that the engine live needs of a machine, each to be found
+// out by trying it. The program that tries them must have called sandbox.Main.
+func LiveChecks() []feature.Check {
 	checks := sandbox.Checks()
 	for _, c := range inside() {
 		checks = append(checks, feature.Check{Name: c.Name, Optional: c.Optional, Try: func(ctx context.Context) (string, error) {
 			return tryInside(ctx, c.Name)
 		}})
 	}
-	return append(checks, programCheck("mosquitto", "-h", "mosquitto", "the quickstart and the scenarios called mosquitto-…"),
-		programCheck("mosquitto_sub", "--help", "mosquitto-clients", "the scenarios called mosquitto-sub-…"))
+	return checks
+}
+
+// ProgramChecks looks for programs that only some scenarios need, on either engine.
+func ProgramChecks() []feature.Check {
+	return []feature.Check{
+		programCheck("mosquitto", "-h", "mosquitto", "the quickstart and the scenarios with mosquitto in their name"),
+		programCheck("mosquitto_sub", "--help", "mosquitto-clients", "the scenarios called mosquitto-sub-… and soak-…"),
+	}
 }
 
 // tryInside starts a sandbox and tries the check of that name in it.

@@ -31,6 +31,8 @@ type file struct {
 	Server serverKeys `yaml:"server,omitempty"`
 	// The simulated phones by name, each with one client.
 	Devices entries[deviceKeys] `yaml:"devices"`
+	// What the virtual machine of the warp engine needs besides the programs and what belongs to them.
+	Guest guestKeys `yaml:"guest,omitempty"`
 	// Pushes and faults, each at an instant.
 	Events []eventKeys `yaml:"events,omitempty"`
 	// What must hold for the verdict to be pass, one line each: "count(detect.client) == 1".
@@ -95,6 +97,14 @@ type deviceKeys struct {
 	Privileged bool `yaml:"privileged,omitempty"`
 	// What must hold of this device, each line as in the scenario's own expect.
 	Expect []string `yaml:"expect,omitempty"`
+}
+
+// guestKeys is what a guest of the warp engine takes along.
+type guestKeys struct {
+	// Files and folders of this machine, by their absolute paths. They are in the guest under the same paths; on the live engine the programs see them anyway.
+	Files []string `yaml:"files,flow,omitempty"`
+	// A folder whose contents are the root of the guest's file system, such as an unpacked container image: an absolute path, or one from the scenario's folder. Only the warp engine has it.
+	Root string `yaml:"root,omitempty"`
 }
 
 // eventKeys is a push or a fault, with the keys of the fault beside it.

@@ -24,6 +24,8 @@ import (
 
 // The kinds of events that a lab writes, and what their Data holds.
 const (
+	kindEngine     = "engine"      // engineRecord; from outside, why it was chosen and no data
+	kindImage      = "image"       // from outside only, no data
 	kindStep       = "setup"       // no data
 	kindStart      = "start"       // flow.Truth: scenario time zero
 	kindMapping    = "mapping"     // nat.MappingEvent
@@ -38,6 +40,12 @@ const (
 	kindProblem    = "problem"     // no data: a reason for which nothing can be judged
 	kindEnd        = "end"         // endRecord
 )
+
+// engineRecord says what the lab runs on, as it sees that itself.
+type engineRecord struct {
+	Engine Engine `json:"engine"`
+	Kernel string `json:"kernel,omitempty"`
+}
 
 type faultRecord struct {
 	Name string        `json:"name"`
@@ -68,6 +76,7 @@ type endRecord struct {
 // evidence is what a lab left in its result folder, read back.
 type evidence struct {
 	events  []lab.Event
+	engine  engineRecord
 	truth   flow.Truth
 	checks  []nat.CheckResult
 	capture capture.Stats
@@ -77,6 +86,12 @@ type evidence struct {
 	started, ended, counted bool
 	// spoilt are the reasons for which nothing can be judged.
 	spoilt []string
+}
+
+// begun says whether a lab in the folder has reached time zero.
+func begun(dir string) bool {
+	ev, err := readEvidence(dir)
+	return err != nil || ev.started
 }
 
 // readEvidence reads events.jsonl. A file that ends in the middle of a line (the
@@ -133,6 +148,8 @@ func readEvidence(dir string) (*evidence, error) {
 func (ev *evidence) add(e lab.Event) error {
 	ev.events = append(ev.events, e)
 	switch e.Kind {
+	case kindEngine:
+		return json.Unmarshal(e.Data, &ev.engine)
 	case kindStart:
 		ev.started = true
 		// What was seen of mappings and sockets before zero stays.

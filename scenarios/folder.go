@@ -3,6 +3,7 @@ package scenarios
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -19,7 +20,14 @@ const (
 	scenarioFile = "scenario.yaml"
 	resultFile   = "result.json"
 	captureFile  = capture.FileName
+	// consoleFile is what the kernel of a guest said that did not end in order.
+	consoleFile = "console.log"
+	// againFolder has the second run, where that was another one.
+	againFolder = "again"
 )
+
+// labFiles are the files that a lab leaves in its result folder.
+var labFiles = []string{eventsFile, consoleFile, "capture*", "server.log", "client-*.log", "nat-*.rules", "nat-*.counters"}
 
 // workFolder is the working folder of a program, in the result folder.
 func workFolder(program string) string { return filepath.Join("work", program) }
@@ -29,7 +37,7 @@ func clientProgramName(device string) string { return "client-" + device }
 
 // ours says whether a name in the result folder belongs to the lab.
 func ours(name string) bool {
-	for _, pattern := range []string{scenarioFile, resultFile, eventsFile, "capture*", "work", "server.log", "client-*.log", "nat-*.rules", "nat-*.counters"} {
+	for _, pattern := range append([]string{scenarioFile, resultFile, "work", againFolder}, labFiles...) {
 		if ok, _ := filepath.Match(pattern, strings.SplitN(filepath.ToSlash(filepath.Clean(name)), "/", 2)[0]); ok {
 			return true
 		}
@@ -50,6 +58,8 @@ func inFolder(dir string) []report.File {
 		{"client-*.log", "what the client said"},
 		{"nat-*.rules", "the NAT's rules as installed"},
 		{"nat-*.counters", "how often each rule was met"},
+		{consoleFile, "what the guest's kernel said in the end"},
+		{againFolder, "the second run, which was another one"},
 	} {
 		found, err := filepath.Glob(filepath.Join(dir, pattern.glob))
 		if err != nil {
@@ -102,12 +112,13 @@ func writeResult(dir string, r report.Result) error {
 	return nil
 }
 
-// versions names what a result depends on besides the scenario.
-func versions() map[string]string {
+// versions names what a result depends on besides the scenario. What the run itself
+// found out (the engine's parts) is added to.
+func versions(kernel string, found map[string]string) map[string]string {
 	v := map[string]string{}
-	var u unix.Utsname
-	if unix.Uname(&u) == nil {
-		v["kernel"] = unix.ByteSliceToString(u.Release[:])
+	maps.Copy(v, found)
+	if kernel != "" {
+		v["kernel"] = kernel
 	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		v["go"] = info.GoVersion
@@ -119,4 +130,13 @@ func versions() map[string]string {
 		}
 	}
 	return v
+}
+
+// kernel is the release of the kernel that this process runs on.
+func kernel() string {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(u.Release[:])
 }

@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -33,17 +34,29 @@ func judge(s *Scenario, dir string, ev *evidence, run report.Run) (*report.Resul
 	})
 	run.Scenario = s.Name
 	run.Summary = s.Summary
-	run.Engine = "live"
+	// The lab knows best what it ran on.
+	run.Engine = cmp.Or(string(ev.engine.Engine), run.Engine)
 	run.Seed = s.Seed
 	run.Started = ev.truth.Start
 	run.Command = "outlive run " + filepath.Join(run.Folder, scenarioFile)
+	if s.Duration.D() >= patience || Engine(run.Engine) != EngineLive {
+		run.Command += " --engine " + run.Engine
+	}
+	if run.ExactBy == report.ByTwice {
+		run.Command += " --twice"
+	}
+	if Engine(run.Engine) == EngineWarp {
+		if run.SHA256, err = hashes(dir); err != nil {
+			return nil, err
+		}
+	}
 	run.Files = inFolder(dir)
 	run.NATChecks = ev.checks
 	run.Events = ev.events
 	run.Lab.Scenario = ev.end.Scenario
 	run.Lab.Drops = ev.capture.Dropped()
 	run.Lab.MaxLateness = ev.end.MaxLateness
-	run.Lab.Versions = versions()
+	run.Lab.Versions = versions(ev.engine.Kernel, run.Lab.Versions)
 	result := report.New(run, ev.truth, analysis, outcome)
 	return &result, nil
 }
@@ -148,8 +161,8 @@ func Report(folder string) (*report.Result, error) {
 	}
 	run := report.Run{File: s.Source.Name, Folder: filepath.Clean(folder)}
 	if old, err := readResult(dir); err == nil {
-		run.File = old.File
-		run.Lab.Wall = old.Lab.Wall
+		run.File, run.Ran, run.EngineWhy, run.Repeats = old.File, old.Ran, old.EngineWhy, old.Repeats
+		run.Lab.Wall, run.Lab.Versions = old.Lab.Wall, old.Lab.Versions
 	}
 	return conclude(s, dir, run, nil)
 }
@@ -165,6 +178,9 @@ func conclude(s *Scenario, dir string, run report.Run, labErr error) (*report.Re
 			return nil, labErr
 		}
 		ev.spoilt = append(ev.spoilt, labErr.Error())
+	}
+	if run.ExactBy == report.ByTwice && !*run.Exact {
+		ev.spoilt = append(ev.spoilt, "a second run with the same seed was another one: "+run.Difference)
 	}
 	if parts, _ := filepath.Glob(filepath.Join(dir, "*.part")); len(parts) > 0 {
 		merged, err := capture.Merge(dir)

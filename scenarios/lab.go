@@ -18,7 +18,6 @@ import (
 	"outlive/lab/units"
 	"outlive/nat"
 	"outlive/probes/capture"
-	"outlive/probes/client"
 	"outlive/probes/flow"
 	"outlive/probes/server"
 	"outlive/probes/socket"
@@ -36,7 +35,7 @@ const (
 func init() {
 	sandbox.Register(labJob, runLab)
 	sandbox.RegisterProgram(serverProgram, server.Main)
-	sandbox.RegisterProgram(clientProgram, client.Main)
+	sandbox.RegisterProgram(clientProgram, clientMain)
 }
 
 // serverHost is the name of the server's host.
@@ -46,6 +45,8 @@ const serverHost = lab.ServerName
 type labOrder struct {
 	// Dir is the result folder. The scenario is its scenario.yaml, as resolved.
 	Dir string `json:"dir"`
+	// Engine is the kind of sandbox: live, or warp, whose clock is not the world's.
+	Engine Engine `json:"engine"`
 }
 
 // readyLimit is how long the server may take until it listens.
@@ -54,9 +55,14 @@ const readyLimit = 30 * time.Second
 // checkLimit is how long the self-checks may go on after the scenario's end.
 const checkLimit = 20 * time.Second
 
+// settleTime is how long the self-checks leave the processor to the clients that
+// connect when the scenario starts. They need a tenth of a second of a slow one.
+const settleTime = 200 * time.Millisecond
+
 // labRun is one lab, from its set-up to its last line of evidence.
 type labRun struct {
 	dir      string
+	engine   Engine
 	scenario *Scenario
 	journal  *journal
 
@@ -96,7 +102,8 @@ func runLab(ctx context.Context, order []byte, report io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, j.close()) }()
-	l := &labRun{dir: o.Dir, scenario: s, journal: j, nats: map[string]*nat.NAT{}, sockets: map[string]*socket.Watcher{}}
+	j.add(time.Now(), kindEngine, "", "", engineRecord{Engine: o.Engine, Kernel: kernel()})
+	l := &labRun{dir: o.Dir, engine: o.Engine, scenario: s, journal: j, nats: map[string]*nat.NAT{}, sockets: map[string]*socket.Watcher{}}
 	if err := l.run(ctx); err != nil {
 		l.problem(err.Error())
 		return err
@@ -110,6 +117,11 @@ func (l *labRun) run(ctx context.Context) error {
 	defer unwatch()
 	began := time.Now()
 
+	if l.engine == EngineWarp {
+		if err := warmUp(); err != nil {
+			return err
+		}
+	}
 	if err := l.build(ctx); err != nil {
 		return err
 	}
@@ -121,12 +133,21 @@ func (l *labRun) run(ctx context.Context) error {
 	if err := l.startServer(ctx); err != nil {
 		return err
 	}
+	gate, err := newGate()
+	if err != nil {
+		return fmt.Errorf("starting the clients: %w", err)
+	}
+	defer gate.release()
+	if err := l.startBuiltIn(ctx, gate); err != nil {
+		return err
+	}
 	l.step("set up in %s", time.Since(began).Round(100*time.Microsecond))
 
 	zero := time.Now()
 	end := zero.Add(l.scenario.Duration.D())
 	l.journal.add(zero, kindStart, "", "", l.truth(zero))
 	l.journal.start(zero)
+	gate.release()
 	running, fail := context.WithCancel(ctx)
 	defer fail()
 	launching, stop := context.WithCancel(ctx)
@@ -134,14 +155,18 @@ func (l *labRun) run(ctx context.Context) error {
 	starting := make(chan error, 1)
 	go func() {
 		// Many take a while, for which no event waits.
-		err := l.startClients(launching)
+		err := l.startCommands(launching)
 		if err != nil {
 			fail()
 		}
 		starting <- err
 	}()
 	l.selfCheck(ctx, zero)
-	l.noise.measure(watch)
+	if l.engine != EngineWarp {
+		// Where nothing else runs nobody can be kept from running, and looking would
+		// wake the guest ten times a second.
+		l.noise.measure(watch)
+	}
 	l.timeline.run(running, zero, l.scenario.Events, end)
 
 	ended := time.Now()
@@ -270,10 +295,14 @@ func (l *labRun) observe(ctx context.Context) error {
 func (l *labRun) selfCheck(ctx context.Context, zero time.Time) {
 	for _, u := range l.scenario.Uplinks {
 		for _, n := range u.NATs {
-			window := l.scenario.quietUntil() - time.Since(zero)
 			l.checking.Go(func() {
 				ctx, cancel := context.WithTimeout(ctx, l.scenario.Duration.D()+checkLimit)
 				defer cancel()
+				select {
+				case <-ctx.Done():
+				case <-time.After(time.Until(zero.Add(settleTime))):
+				}
+				window := l.scenario.quietUntil() - time.Since(zero)
 				r := nat.SelfCheck(ctx, l.topology, l.nats[n.Name], window)
 				text := "NAT " + n.Name + " is the one asked for"
 				if !r.OK {

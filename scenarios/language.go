@@ -25,6 +25,8 @@ type Scenario struct {
 	Server Server
 	// Devices are in the file's order, a fleet (count) expanded.
 	Devices []Device
+	// Guest is what the virtual machine of the warp engine takes along.
+	Guest Guest
 	// Events are in order of time; relative ones (After) keep the file's order, at the end.
 	Events []Event
 	// Expect are the expectations, the scenario's own first, then each device's.
@@ -93,6 +95,16 @@ type Client struct {
 	Heartbeat  heartbeat.Spec
 	Reconnect  heartbeat.ReconnectSpec
 	Privileged bool
+}
+
+// Guest is what the virtual machine of the warp engine needs besides the programs
+// of the scenario, their files and libraries.
+type Guest struct {
+	// Files are files and folders of the host, by absolute paths, that are inside under the same ones.
+	Files []string
+	// Root is the absolute path of a folder of the host whose contents are the root of
+	// the guest's file system; empty means none. The live engine has no such thing.
+	Root string
 }
 
 // Event is a push or a fault, at an instant.

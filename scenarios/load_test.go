@@ -100,6 +100,7 @@ events:
   - {at: 5s, push: phone-2}
   - {at: 5s, fault: mapping-expire, device: tablet, on: wifi}
   - {at: 5s, push: phone}
+guest: {files: [/etc/ssl/certs], root: /srv/rootfs}
 expect:
   - push.delivered == 100%
 `
@@ -165,6 +166,11 @@ func TestLoadWhole(t *testing.T) {
 			{After: "phone-2.connack", Plus: plus, Push: "phone-2"},
 		}
 		if diff := cmp.Diff(want, s.Events); diff != "" {
+			t.Error(diff)
+		}
+	})
+	t.Run("guest", func(t *testing.T) {
+		if diff := cmp.Diff(Guest{Files: []string{"/etc/ssl/certs"}, Root: "/srv/rootfs"}, s.Guest); diff != "" {
 			t.Error(diff)
 		}
 	})
@@ -293,6 +299,28 @@ func TestTooLarge(t *testing.T) {
 	}
 	if want := "good.yaml:1:1: the file is larger than 1 MiB: that is no scenario"; bad.Error() != want {
 		t.Errorf("got %q, want %q", bad.Error(), want)
+	}
+}
+
+// TestGuest: what a guest takes along is named as the machine knows it, wherever the
+// scenario lies when it is run again.
+func TestGuest(t *testing.T) {
+	machine := fstest.MapFS{"usr/share/zoneinfo/UTC": {}, "srv/rootfs/etc/passwd": {}}
+	text := least + "guest: {files: [/usr/share//zoneinfo/], root: ../rootfs}\n"
+	s, err := Load(Source{Name: "good.yaml", Path: "/srv/scenarios/good.yaml", Host: machine, Data: []byte(text)}, LoadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(Guest{Files: []string{"/usr/share/zoneinfo"}, Root: "/srv/rootfs"}, s.Guest); diff != "" {
+		t.Error(diff)
+	}
+	roundTrip(t, s)
+	// Read where it did not run, nothing of the machine is missed.
+	if _, err := Load(Source{Path: "/elsewhere/scenario.yaml", Data: s.Resolved}, LoadOptions{}); err != nil {
+		t.Error(err)
+	}
+	if _, err := Load(Source{Path: "/elsewhere/good.yaml", Host: machine, Data: []byte(text)}, LoadOptions{}); err == nil {
+		t.Error("a root that is not there was not missed")
 	}
 }
 

@@ -93,47 +93,72 @@ func (l *labRun) startServer(ctx context.Context) error {
 	return nil
 }
 
-// startClients starts every device's client.
-func (l *labRun) startClients(ctx context.Context) error {
+// startBuiltIn starts the built-in clients, which then wait at the gate.
+func (l *labRun) startBuiltIn(ctx context.Context, gate *gate) error {
 	for i, d := range l.scenario.Devices {
+		if len(d.Client.Run) > 0 {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("starting the clients: %w", err)
+		}
+		config, err := json.Marshal(client.Config{
+			Protocol: l.scenario.Server.Protocol, Server: l.serverAddr(), Device: d.Name, Topic: wire.Topic(d.Name),
+			Version: d.Client.Version, KeepAlive: d.Client.KeepAlive,
+			Heartbeat: d.Client.Heartbeat, Reconnect: d.Client.Reconnect,
+			Seed: l.scenario.Seed + uint64(i),
+		})
+		if err != nil {
+			return fmt.Errorf("configuring the client of %s: %w", d.Name, err)
+		}
+		cmd := sandbox.Program(clientProgram, string(config))
+		gate.hold(cmd)
+		if err := l.startClient(d, process.Spec{Cmd: cmd}); err != nil {
+			return err
+		}
+	}
+	if err := gate.await(ctx, readyLimit+time.Duration(len(l.scenario.Devices))*startLimit); err != nil {
+		return fmt.Errorf("starting the clients: %w", err)
+	}
+	return nil
+}
+
+// startCommands starts the clients that are commands of the scenario.
+func (l *labRun) startCommands(ctx context.Context) error {
+	for i, d := range l.scenario.Devices {
+		if len(d.Client.Run) == 0 {
+			continue
+		}
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("starting the clients: %d of %d were started when the scenario ended: %w", i, len(l.scenario.Devices), err)
 		}
-		spec := process.Spec{
-			Name:       "client " + d.Name,
-			NS:         l.topology.Host(d.Name).NS,
-			Dir:        filepath.Join(l.dir, workFolder(clientProgramName(d.Name))),
-			Log:        filepath.Join(l.dir, clientProgramName(d.Name)+".log"),
-			Privileged: d.Client.Privileged,
-		}
 		addr := l.serverAddr()
-		topic := wire.Topic(d.Name)
-		if len(d.Client.Run) > 0 {
-			spec.Argv = replaceAll(d.Client.Run, map[string]string{
-				"{server}": addr.Addr().String(),
-				"{port}":   strconv.Itoa(int(addr.Port())),
-				"{device}": d.Name,
-				"{topic}":  topic,
-			})
-		} else {
-			config, err := json.Marshal(client.Config{
-				Protocol: l.scenario.Server.Protocol, Server: addr, Device: d.Name, Topic: topic,
-				Version: d.Client.Version, KeepAlive: d.Client.KeepAlive,
-				Heartbeat: d.Client.Heartbeat, Reconnect: d.Client.Reconnect,
-				Seed: l.scenario.Seed + uint64(i),
-			})
-			if err != nil {
-				return fmt.Errorf("configuring the client of %s: %w", d.Name, err)
-			}
-			spec.Cmd = sandbox.Program(clientProgram, string(config))
-		}
-		p, err := process.Start(spec)
-		if err != nil {
+		argv := replaceAll(d.Client.Run, map[string]string{
+			"{server}": addr.Addr().String(),
+			"{port}":   strconv.Itoa(int(addr.Port())),
+			"{device}": d.Name,
+			"{topic}":  wire.Topic(d.Name),
+		})
+		if err := l.startClient(d, process.Spec{Argv: argv}); err != nil {
 			return err
 		}
-		l.programs.clients = append(l.programs.clients, p)
-		l.watchExit(p, d.Name, kindClientExit)
 	}
+	return nil
+}
+
+// startClient starts one device's client, whose command is in the spec.
+func (l *labRun) startClient(d Device, spec process.Spec) error {
+	spec.Name = "client " + d.Name
+	spec.NS = l.topology.Host(d.Name).NS
+	spec.Dir = filepath.Join(l.dir, workFolder(clientProgramName(d.Name)))
+	spec.Log = filepath.Join(l.dir, clientProgramName(d.Name)+".log")
+	spec.Privileged = d.Client.Privileged
+	p, err := process.Start(spec)
+	if err != nil {
+		return err
+	}
+	l.programs.clients = append(l.programs.clients, p)
+	l.watchExit(p, d.Name, kindClientExit)
 	return nil
 }
 

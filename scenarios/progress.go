@@ -9,6 +9,10 @@ import (
 
 // The kinds of events that those who watch a run look for.
 const (
+	// EventEngine says which engine was chosen, and why.
+	EventEngine = kindEngine
+	// EventImage says what is being done to build the image of the warp engine.
+	EventImage = kindImage
 	// EventStart marks scenario time zero.
 	EventStart = kindStart
 	// EventProblem says why nothing can be judged; the result repeats it.

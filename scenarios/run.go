@@ -24,41 +24,106 @@ type Options struct {
 	// Dir is the result folder. It is made if it does not exist; if it holds an
 	// earlier result, that is an error, so that nothing is lost.
 	Dir string
+	// Engine is the kind of sandbox; empty means EngineAuto.
+	Engine Engine
+	// Twice runs the scenario a second time with the same seed, on the warp engine, and
+	// compares captures and events byte for byte. A run that differs is inconclusive,
+	// and the second one stays in the folder "again" of the first.
+	Twice bool
 	// Progress is called with every event of the lab as it happens, in order,
-	// from one goroutine. Nil means nobody looks.
+	// from one goroutine. Before them come those of the kinds EventEngine and EventImage.
+	// A second run has none. Nil means nobody looks.
 	Progress func(lab.Event)
+	// Tick is called now and then on the warp engine with the scenario's time, whose
+	// speed nobody outside can know, from the goroutine of Progress or another one. Nil means nobody looks.
+	Tick func(at time.Duration)
 	// Stderr takes what process 1 of the sandbox has to say when it goes wrong. Nil means os.Stderr.
 	Stderr io.Writer
+
+	// warp is the warp engine; nil means the real one.
+	warp *guests
 }
 
-// setupLimit is how long a lab may take before and after the scenario itself.
-const setupLimit = 90 * time.Second
+const (
+	// setupLimit is how long a lab may take before and after the scenario itself.
+	setupLimit = 90 * time.Second
+	// startLimit is how long a client may take to come up, beside all the others.
+	startLimit = 100 * time.Millisecond
+)
 
 // Run runs a scenario in a sandbox and judges what came of it. Everything is in
 // the result folder afterwards. Cancelling ctx ends the lab early: the result is
 // then what there was, and inconclusive.
 //
-// The error is a *feature.Unsupported (errors.Is errors.ErrUnsupported) where this
+// The error is an *EngineError where the options do not go with the scenario, a
+// *feature.Unsupported (errors.Is errors.ErrUnsupported) where this
 // machine cannot run a lab, and another error where the lab could not be built;
 // then there is no result. A lab that ran and went wrong later gives a result that says so.
 //
 // The program that calls Run must have called sandbox.Main first thing in main or TestMain.
 func Run(ctx context.Context, s *Scenario, o Options) (*report.Result, error) {
+	if err := o.Check(s); err != nil {
+		return nil, err
+	}
 	dir, err := prepare(s, o.Dir)
 	if err != nil {
 		return nil, err
 	}
 	began := time.Now()
-	labErr := runSandbox(ctx, s, dir, o)
-	result, err := conclude(s, dir, report.Run{
-		File:   s.Source.Name,
-		Folder: filepath.Clean(o.Dir),
-		Lab:    report.Lab{Wall: units.Seconds(time.Since(began))},
-	}, labErr)
+	run, labErr := attempt(ctx, s, dir, o)
+	run.File = s.Source.Name
+	run.Folder = filepath.Clean(o.Dir)
+	run.Ran = began
+	run.Lab.Wall = units.Seconds(time.Since(began))
+	result, err := conclude(s, dir, run, labErr)
+	if o.Twice && labErr == nil && err == nil && ctx.Err() == nil {
+		run.Repeats, labErr = o.runAgain(ctx, s, dir, run)
+		run.Lab.Wall = units.Seconds(time.Since(began))
+		result, err = conclude(s, dir, run, labErr)
+	}
 	if errors.Is(err, unix.ENOSPC) {
 		err = fmt.Errorf("%w; the evidence is kept: make room and run 'outlive report %s'", err, dir)
 	}
 	return result, err
+}
+
+// attempt runs the lab on the best engine on which it can be run.
+func attempt(ctx context.Context, s *Scenario, dir string, o Options) (report.Run, error) {
+	choices := o.choices(s)
+	for i := 0; ; i++ {
+		c := choices[i]
+		o.tell(EventEngine, fmt.Sprintf("engine %s: %s", c.engine, c.why))
+		run := report.Run{Engine: string(c.engine), EngineWhy: c.why}
+		var err error
+		if c.engine == EngineWarp {
+			err = o.runWarp(ctx, s, dir, &run)
+		} else {
+			err = runLive(ctx, s, dir, o)
+		}
+		if err == nil || i == len(choices)-1 || begun(dir) {
+			return run, err
+		}
+		why, ok := c.instead(err)
+		if !ok {
+			return run, err
+		}
+		if next := &choices[i+1]; next.engine == EngineWarp {
+			if missing := o.guests().available(); missing != nil {
+				return run, fmt.Errorf("%w; nor can the engine warp be had: %w", err, missing)
+			}
+		}
+		choices[i+1].why = why
+		if err := discard(dir); err != nil {
+			return run, err
+		}
+	}
+}
+
+// tell lets those who watch know what happens before there is a lab.
+func (o Options) tell(kind, text string) {
+	if o.Progress != nil {
+		o.Progress(lab.Event{Kind: kind, Text: text})
+	}
 }
 
 // prepare makes the result folder and puts into it what the lab needs.
@@ -108,34 +173,40 @@ func prepare(s *Scenario, dir string) (string, error) {
 	return dir, nil
 }
 
-// runSandbox runs the lab and waits for its end, which it enforces.
-func runSandbox(ctx context.Context, s *Scenario, dir string, o Options) error {
-	order, err := json.Marshal(labOrder{Dir: dir})
+// runLive runs the lab in a sandbox of this machine and waits for its end, which it enforces.
+func runLive(ctx context.Context, s *Scenario, dir string, o Options) error {
+	order, err := json.Marshal(labOrder{Dir: dir, Engine: EngineLive})
 	if err != nil {
 		return fmt.Errorf("writing the lab's order: %w", err)
-	}
-	stderr := o.Stderr
-	if stderr == nil {
-		stderr = os.Stderr
 	}
 	box, err := sandbox.Start(ctx, sandbox.Spec{
 		Job:    labJob,
 		Data:   order,
 		Dir:    dir,
-		Stderr: stderr,
-		Report: func(line []byte) {
-			var e lab.Event
-			if o.Progress != nil && json.Unmarshal(line, &e) == nil {
-				o.Progress(e)
-			}
-		},
+		Stderr: o.stderr(),
+		Report: func(line []byte) { o.pass(line) },
 	})
 	if err != nil {
 		return fmt.Errorf("starting the sandbox: %w", err)
 	}
-	limit := time.AfterFunc(s.Duration.D()+setupLimit, box.Kill)
+	limit := time.AfterFunc(s.Duration.D()+setupLimit+time.Duration(len(s.Devices))*startLimit, box.Kill)
 	defer limit.Stop()
 	return box.Wait()
+}
+
+// pass hands an event that the lab reported to those who watch, and returns it.
+func (o Options) pass(line []byte) (e lab.Event) {
+	if json.Unmarshal(line, &e) == nil && o.Progress != nil {
+		o.Progress(e)
+	}
+	return e
+}
+
+func (o Options) stderr() io.Writer {
+	if o.Stderr == nil {
+		return os.Stderr
+	}
+	return o.Stderr
 }
 
 // copyTree copies a file or folder, with its permissions.

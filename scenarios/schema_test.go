@@ -111,7 +111,7 @@ func TestSchemaRefuses(t *testing.T) {
 		"unknown-key", "unknown-key-everywhere", "missing-everything", "bare-number", "wrong-unit", "share-without-percent",
 		"wrong-types", "negative", "number-too-large", "boolean-words", "name-form", "no-uplinks", "no-nat", "unknown-profile",
 		"late-word", "uplink-names", "command-as-text", "protocol-unknown", "empty-command", "no-devices", "device-names",
-		"event-without-instant", "event-without-deed", "fault-unknown", "fault-unknown-key", "nothing-expected", "mqtt-values",
+		"event-without-instant", "event-without-deed", "fault-unknown", "fault-unknown-key", "nothing-expected", "mqtt-values", "guest-keys",
 	} {
 		t.Run(name, func(t *testing.T) {
 			data, err := os.ReadFile(filepath.Join("testdata/broken", name+".yaml"))

@@ -28,6 +28,10 @@ type Source struct {
 	// scenario. Nil means that there are none to look at, and then it is not
 	// checked whether those that the scenario names exist.
 	FS fs.FS
+	// Host is the root of the machine that the scenario is to run on, for the files of
+	// its guest. Nil means that it is not looked at, as with a result that may have
+	// come from elsewhere.
+	Host fs.FS
 	// Data is what the file holds.
 	Data []byte
 }
@@ -226,7 +230,7 @@ func read(name string) (Source, error) {
 		return Source{}, fmt.Errorf("reading scenario %s: %w", name, pathless(err))
 	}
 	return Source{
-		Name: name, Path: path.Clean(filepath.ToSlash(name)), FS: os.DirFS(filepath.Dir(name)), Data: data,
+		Name: name, Path: path.Clean(filepath.ToSlash(name)), FS: os.DirFS(filepath.Dir(name)), Host: os.DirFS("/"), Data: data,
 	}, nil
 }
 

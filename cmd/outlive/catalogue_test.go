@@ -8,7 +8,10 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
+	"outlive/lab/labtest"
+	"outlive/lab/sandbox/warp"
 	"outlive/scenarios"
 )
 
@@ -27,6 +30,12 @@ func TestCatalogueAsAnOrdinaryUser(t *testing.T) {
 		// TestCatalogue has done it.
 		return
 	}
+	runCatalogue(t, nobodysFolder(t), &syscall.Credential{Uid: nobody, Gid: nobody})
+}
+
+// nobodysFolder is a folder in which an ordinary user can work.
+func nobodysFolder(t *testing.T) string {
+	t.Helper()
 	dir := t.TempDir()
 	if err := os.Chown(dir, nobody, nobody); err != nil {
 		t.Fatal(err)
@@ -37,32 +46,33 @@ func TestCatalogueAsAnOrdinaryUser(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	runCatalogue(t, dir, &syscall.Credential{Uid: nobody, Gid: nobody})
+	return dir
 }
 
-// runCatalogue runs the scenarios, several at a time: they mostly wait.
+// runCatalogue runs the scenarios, several at a time: in real time those that a person
+// would wait for, which mostly wait, and in virtual time the others. Those of a day and
+// more are run by one user only: they take a minute each.
 func runCatalogue(t *testing.T, dir string, as *syscall.Credential) {
 	slots := make(chan struct{}, 6)
 	var running sync.WaitGroup
 	for _, src := range scenarios.Catalogue() {
+		s, err := scenarios.Load(src, scenarios.LoadOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if as != nil && s.Duration.D() >= 24*time.Hour {
+			continue
+		}
+		engine := "live"
+		if s.Duration.D() >= time.Minute {
+			engine = "warp"
+			labtest.SkipUnsupported(t, warp.Available())
+		}
 		slots <- struct{}{}
 		running.Go(func() {
 			defer func() { <-slots }()
 			got := steady(t, func(attempt string) outcome {
-				cmd := exec.Command(binary, "run", src.Name, "--out", attempt)
-				cmd.Dir = dir
-				cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as}
-				stdout, err := cmd.Output()
-				exit := (*exec.ExitError)(nil)
-				if err != nil && !errors.As(err, &exit) {
-					t.Error(err)
-					return outcome{code: -1}
-				}
-				var said string
-				if exit != nil {
-					said = string(exit.Stderr)
-				}
-				return outcome{string(stdout), said, cmd.ProcessState.ExitCode()}
+				return runAs(t, as, dir, "run", src.Name, "--engine", engine, "--out", attempt)
 			})
 			if got.code != 0 {
 				t.Errorf("%s: exit code %d\n%s\n%s", src.Name, got.code, got.stdout, got.stderr)
@@ -70,4 +80,26 @@ func runCatalogue(t *testing.T, dir string, as *syscall.Credential) {
 		})
 	}
 	running.Wait()
+}
+
+// runAs runs the program in dir as somebody, whose cache is in there unless it is nil,
+// which is whoever runs the tests. It may be called from any goroutine.
+func runAs(t *testing.T, as *syscall.Credential, dir string, args ...string) outcome {
+	cmd := exec.Command(binary, args...)
+	cmd.Dir = dir
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as}
+	if as != nil {
+		cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+filepath.Join(dir, "cache"))
+	}
+	stdout, err := cmd.Output()
+	exit := (*exec.ExitError)(nil)
+	if err != nil && !errors.As(err, &exit) {
+		t.Error(err)
+		return outcome{code: -1}
+	}
+	var said string
+	if exit != nil {
+		said = string(exit.Stderr)
+	}
+	return outcome{string(stdout), said, cmd.ProcessState.ExitCode()}
 }

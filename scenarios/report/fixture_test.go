@@ -148,7 +148,26 @@ func results(t *testing.T) []Result {
 		result(t, "interrupted", truth(), died(), []string{"the scenario was interrupted at 21.500s", "the lab was late by 812ms"}, theExpectations...),
 		result(t, "nothing-expected", truth(), lived(), nil),
 		result(t, "fleet", fleetTruth, fleet, nil, "count(death) == 0", "max(zombie.client) < 1m"),
+		warped(result(t, "exact", truth(), lived(), nil, "count(death) == 0"), Repeats{Exact: new(true), ExactBy: BySelfTest, SHA256: hashes}),
+		warped(result(t, "twice", truth(), lived(), nil, "count(death) == 0"), Repeats{Exact: new(true), ExactBy: ByTwice, SHA256: hashes}),
+		warped(result(t, "inexact", truth(), lived(), nil, "count(death) == 0"), Repeats{Exact: new(false), ExactBy: BySelfTest, Difference: difference, SHA256: hashes}),
+		warped(result(t, "twice-inexact", truth(), lived(), []string{"a second run with the same seed was another one: " + difference}, "count(death) == 0"),
+			Repeats{Exact: new(false), ExactBy: ByTwice, Difference: difference, SHA256: hashes}),
 	}
+}
+
+const difference = "packet 31 of capture.pcapng: at 4.100000008s on phone:cell in the one, at 4.1s on phone:cell in the other"
+
+var hashes = map[string]string{
+	"capture.pcapng": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+	"events.jsonl":   "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752",
+}
+
+// warped is a result as it comes from a guest whose date is not the machine's.
+func warped(r Result, repeats Repeats) Result {
+	r.Engine, r.EngineWhy, r.Repeats = "warp", "it lasts 30s, and a person would not wait", repeats
+	r.Ran, r.Started = r.Started, time.Date(2026, 1, 1, 0, 0, 3, 0, time.UTC)
+	return r
 }
 
 // nasty is a result with everything in it that a format could choke on.

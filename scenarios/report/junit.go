@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"outlive/lab/units"
 	"outlive/scenarios/verdict"
@@ -104,7 +105,7 @@ func suite(r Result) junitSuite {
 	s := junitSuite{
 		Name:      r.Scenario,
 		Time:      seconds(r.Lab.Wall),
-		Timestamp: r.Started.UTC().Format("2006-01-02T15:04:05"),
+		Timestamp: ran(r).UTC().Format("2006-01-02T15:04:05"),
 		Properties: []junitProperty{
 			{"engine", r.Engine},
 			{"seed", fmt.Sprint(r.Seed)},
@@ -112,6 +113,12 @@ func suite(r Result) junitSuite {
 			{"folder", r.Folder},
 		},
 		Out: text(overview(r)),
+	}
+	if r.Exact != nil {
+		s.Properties = append(s.Properties, junitProperty{"exact", fmt.Sprint(*r.Exact)})
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.SHA256)) {
+		s.Properties = append(s.Properties, junitProperty{"sha256." + name, r.SHA256[name]})
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Lab.Versions)) {
 		s.Properties = append(s.Properties, junitProperty{"version." + name, r.Lab.Versions[name]})
@@ -140,6 +147,14 @@ func suite(r Result) junitSuite {
 	}
 	s.Tests = len(s.Cases)
 	return s
+}
+
+// ran is when a run began on the machine's clock. A guest's is another.
+func ran(r Result) time.Time {
+	if r.Ran.IsZero() {
+		return r.Started
+	}
+	return r.Ran
 }
 
 // seconds writes a length of time as JUnit has it.

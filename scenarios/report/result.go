@@ -49,14 +49,20 @@ type Run struct {
 	Summary  string `json:"summary,omitempty"`
 	// File is the scenario's file as its caller named it; annotations point there.
 	File string `json:"file,omitempty"`
-	// Engine is the kind of sandbox: "live" or "warp".
-	Engine string `json:"engine"`
+	// Engine is the kind of sandbox: "live" or "warp", or "auto" where neither came up.
+	// EngineWhy says why it was this one.
+	Engine    string `json:"engine"`
+	EngineWhy string `json:"engine_why,omitempty"`
+	Repeats
 	// Seed is what every choice of the lab was drawn from.
 	Seed uint64 `json:"seed"`
 	// Command repeats the run, as it is typed in a shell.
 	Command string `json:"command,omitempty"`
-	// Started is the start of the scenario on the machine's clock.
+	// Started is the start of the scenario on the lab's clock, by which the capture is
+	// stamped: the machine's, or on the warp engine the guest's.
 	Started time.Time `json:"started"`
+	// Ran is when the run began, on the machine's clock.
+	Ran time.Time `json:"ran,omitzero"`
 	// Folder is where the result was written, and Files what lies in it.
 	Folder string `json:"folder,omitempty"`
 	Files  []File `json:"files,omitempty"`
@@ -66,6 +72,28 @@ type Run struct {
 	// Events are what the lab did and saw, in order of time.
 	Events []lab.Event `json:"events"`
 }
+
+// Repeats says whether the run can be had again. All of it is empty on the live
+// engine, where no two runs are the same.
+type Repeats struct {
+	// Exact says that the same seed gives the same run again, to the last packet and
+	// nanosecond. It is left out where nobody has tried.
+	Exact *bool `json:"exact,omitempty"`
+	// ExactBy says how that was found: ByTwice or BySelfTest.
+	ExactBy string `json:"exact_by,omitempty" jsonschema:"enum=twice,enum=self-test"`
+	// Difference is the first thing in which two runs differed.
+	Difference string `json:"difference,omitempty"`
+	// SHA256 has the hash of the capture and of the events, by the names of their files.
+	SHA256 map[string]string `json:"sha256,omitempty"`
+}
+
+// How it was found whether a run is exact.
+const (
+	// ByTwice is that this scenario was run twice.
+	ByTwice = "twice"
+	// BySelfTest is that another scenario was run twice when the guest's image was built.
+	BySelfTest = "self-test"
+)
 
 // File is a file of the result folder.
 type File struct {

@@ -3,6 +3,8 @@ package report
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	"outlive/lab/units"
@@ -60,6 +62,15 @@ func WriteText(w io.Writer, r Result, o TextOptions) error {
 		p.line("%s", moreStories(more))
 		p.blank()
 	}
+	if words := r.exactness(); words != "" {
+		p.wrap("", "  ", words)
+	}
+	if r.ExactBy == ByTwice {
+		// As sha256sum writes them, and reads them with -c.
+		for _, name := range slices.Sorted(maps.Keys(r.SHA256)) {
+			p.line("%s  %s", r.SHA256[name], oneLine(name))
+		}
+	}
 	if r.Folder != "" {
 		p.wrap("Results: ", "  ", r.Folder)
 	}
@@ -67,6 +78,22 @@ func WriteText(w io.Writer, r Result, o TextOptions) error {
 		p.wrap("Repeat:  ", "  ", r.Command)
 	}
 	return p.end("text")
+}
+
+// exactness says whether the run can be had again; nothing where nobody has tried.
+func (r Repeats) exactness() string {
+	switch {
+	case r.Exact == nil:
+		return ""
+	case *r.Exact && r.ExactBy == ByTwice:
+		return "Exact: a second run gave the same packets and events, to the nanosecond."
+	case *r.Exact:
+		return "Exact: the same seed gives the same packets and events, to the nanosecond, by the self-test of the guest's image."
+	case r.ExactBy == ByTwice:
+		// The reasons have said in what.
+		return "Not exact: a second run was another one."
+	}
+	return "Not exact: in the self-test of the guest's image two runs differed: " + r.Difference + "."
 }
 
 // WriteQuiet writes one result as one line.

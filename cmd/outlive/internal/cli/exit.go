@@ -47,7 +47,8 @@ func codeOf(err error) int {
 
 // codeOfRun gives the exit code of a run that could not be finished.
 func codeOfRun(err error) int {
-	if e := (*scenarios.LoadError)(nil); errors.As(err, &e) {
+	load, engine := (*scenarios.LoadError)(nil), (*scenarios.EngineError)(nil)
+	if errors.As(err, &load) || errors.As(err, &engine) {
 		return exitUsage
 	}
 	return exitLab

@@ -29,9 +29,12 @@ type live struct {
 
 // running is one scenario that is being run.
 type running struct {
-	began time.Time // scenario time zero; zero before it
-	last  string
-	open  map[string]bool
+	began time.Time // scenario time zero on our clock; zero before it
+	// at is the scenario's time where its clock is another than ours, and warped says so.
+	at     time.Duration
+	warped bool
+	last   string
+	open   map[string]bool
 }
 
 func newLive(s *State, todo []*scenarios.Scenario) *live {
@@ -58,11 +61,7 @@ func newLive(s *State, todo []*scenarios.Scenario) *live {
 func (l *live) event(i int, e lab.Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	r := l.running[i]
-	if r == nil {
-		r = &running{open: map[string]bool{}}
-		l.running[i] = r
-	}
+	r := l.of(i)
 	if e.Kind == scenarios.EventStart {
 		r.began = time.Now()
 	}
@@ -70,10 +69,37 @@ func (l *live) event(i int, e lab.Event) {
 	if e.Text == "" || e.Kind == scenarios.EventProblem {
 		return
 	}
+	if e.Kind == scenarios.EventEngine || e.Kind == scenarios.EventImage {
+		// Not an instant of the scenario's; and the choice stays in sight.
+		if e.Kind == scenarios.EventEngine || !l.s.StderrTerminal {
+			l.clear()
+			fmt.Fprintf(l.s.Stderr, "%s  %s\n", l.todo[i].Name, e.Text)
+		}
+		*r = running{open: map[string]bool{}, last: e.Text}
+		return
+	}
 	r.last = e.Text
 	if !l.s.StderrTerminal {
 		fmt.Fprintf(l.s.Stderr, "%s %8.3fs  %s\n", l.todo[i].Name, e.At.D().Seconds(), e.Text)
 	}
+}
+
+// of finds what is known of scenario i. The caller holds the lock.
+func (l *live) of(i int) *running {
+	r := l.running[i]
+	if r == nil {
+		r = &running{open: map[string]bool{}}
+		l.running[i] = r
+	}
+	return r
+}
+
+// tick takes note of the time of scenario i, whose clock is not ours.
+func (l *live) tick(i int, at time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r := l.of(i)
+	r.at, r.warped = at, true
 }
 
 func (l *live) done(i int) {
@@ -109,8 +135,7 @@ func (l *live) show() {
 		for i, r := range l.running {
 			line = l.todo[i].Name + "  setting up"
 			if !r.began.IsZero() {
-				at := min(time.Since(r.began), l.todo[i].Duration.D())
-				line = fmt.Sprintf("%s  %.1fs of %s  %s", l.todo[i].Name, at.Seconds(), l.todo[i].Duration, units.Count(len(r.open), "connection", "connections"))
+				line = fmt.Sprintf("%s  %s of %s  %s", l.todo[i].Name, r.progress(time.Since(r.began), l.todo[i].Duration.D()), l.todo[i].Duration, units.Count(len(r.open), "connection", "connections"))
 			}
 			if r.last != "" {
 				line += "  · " + r.last
@@ -130,6 +155,19 @@ func (l *live) show() {
 	}
 	fmt.Fprintf(l.s.Stderr, "\r\x1b[K%s", line)
 	l.shown = true
+}
+
+// progress says how far a scenario has got that began so long ago and lasts for
+// length, and with a clock of its own also how much faster than ours it goes.
+func (r *running) progress(since, length time.Duration) string {
+	if !r.warped {
+		return fmt.Sprintf("%.1fs", min(since, length).Seconds())
+	}
+	text := units.Duration(min(r.at, length).Round(time.Second)).String()
+	if since >= time.Second {
+		text += fmt.Sprintf(" (%.0f× real time)", r.at.Seconds()/since.Seconds())
+	}
+	return text
 }
 
 // clear takes the line away. The caller holds the lock.

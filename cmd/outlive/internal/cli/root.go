@@ -66,8 +66,9 @@ func newRoot(s *State) *cobra.Command {
 It builds a network out of the real Linux kernel (namespaces, conntrack,
 iptables), runs an unmodified push server and a client in it, lets a NAT forget
 or a server die at an exact moment, captures packets at every point, and judges
-from the captures who noticed, and when.`,
+from the captures who noticed, and when. What takes hours runs in virtual time.`,
 		Example: `  outlive run quickstart                 the first verdict, in a quarter of a minute
+  outlive run carrier-30m-heartbeat-28m  three hours of a carrier, in virtual time
   outlive list scenarios                 what there is to run
   outlive show nat-reboot > mine.yaml    a scenario to start from
   outlive check mine.yaml                every mistake in it, with line and column
@@ -83,6 +84,6 @@ from the captures who noticed, and when.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w\nsee '%s --help'", err, cmd.CommandPath())
 	})
-	root.AddCommand(newRun(s), newCheck(s), newList(s), newShow(s), newReport(s), newDoctor(s))
+	root.AddCommand(newRun(s), newCheck(s), newList(s), newShow(s), newReport(s), newImage(s), newDoctor(s))
 	return root
 }

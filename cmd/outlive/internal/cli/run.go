@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -20,6 +21,8 @@ import (
 )
 
 type runFlags struct {
+	engine   string
+	twice    bool
 	out      string
 	set      []string
 	seed     uint64
@@ -37,6 +40,12 @@ func newRun(s *State) *cobra.Command {
 		Long: `Run runs scenario files, folders of them, or scenarios of the catalogue by name,
 each in a sandbox of its own, and judges from the captures.
 
+The engine live is namespaces of this machine, in real time. The engine warp is a
+virtual machine whose clock jumps over idle time: a day costs seconds or minutes,
+and the same seed gives the same run. Its image is built on first use. auto, the
+default, takes warp for a scenario of a minute or more where it can be had, and
+says what it took and why.
+
 Results go to stdout, everything else to stderr. Each scenario gets a folder
 with result.json, capture.pcapng, events.jsonl, the logs of server and clients,
 and the NATs' rules as installed.
@@ -46,6 +55,8 @@ Exit code: 0 all passed, 1 an expectation failed, 2 usage or scenario error,
 		Example: `  outlive run quickstart
   outlive run scenarios/ --parallel 4 --junit results.xml
   outlive run nat-reboot --set devices.phone.heartbeat.interval=2s
+  outlive run soak-24h-mosquitto
+  outlive run nat-reboot --engine warp --twice
   outlive run mine.yaml --format quiet --json -`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -53,10 +64,12 @@ Exit code: 0 all passed, 1 an expectation failed, 2 usage or scenario error,
 		},
 	}
 	flags := cmd.Flags()
+	flags.StringVar(&f.engine, "engine", "auto", "auto, live (real time) or warp (virtual time)")
+	flags.BoolVar(&f.twice, "twice", false, "run each scenario twice on the engine warp and compare captures and events byte for byte")
 	flags.StringVar(&f.out, "out", "", "folder for the results, one sub-folder a scenario (default outlive-results/TIME)")
 	flags.StringArrayVar(&f.set, "set", nil, "change a value of the scenario: --set devices.phone.heartbeat.interval=2s")
 	flags.Uint64Var(&f.seed, "seed", 1, "what every choice of the lab is drawn from, instead of the scenario's seed")
-	flags.IntVar(&f.parallel, "parallel", 1, "how many scenarios run at the same time")
+	flags.IntVar(&f.parallel, "parallel", 1, "how many scenarios run at the same time; on the engine warp at most one a processor core")
 	flags.StringVar(&f.junit, "junit", "", "write a JUnit XML file; inconclusive is an error there")
 	flags.StringVar(&f.json, "json", "", "write all results as one JSON array, - for stdout")
 	flags.StringVar(&f.format, "format", "text", "text, github (annotations) or quiet (a line a scenario)")
@@ -72,12 +85,18 @@ func run(ctx context.Context, s *State, f runFlags, seeded bool, args []string) 
 	default:
 		return fmt.Errorf("--format %q: give text, github or quiet", f.format)
 	}
+	options := scenarios.Options{Engine: scenarios.Engine(f.engine), Twice: f.twice, Stderr: s.Stderr}
 	if seeded {
 		f.set = append(f.set, fmt.Sprintf("seed=%d", f.seed))
 	}
 	todo, err := load(s, args, f.set)
 	if err != nil {
 		return err
+	}
+	for _, t := range todo {
+		if err := options.Check(t); err != nil {
+			return err
+		}
 	}
 	out := f.out
 	if out == "" {
@@ -104,7 +123,7 @@ func run(ctx context.Context, s *State, f runFlags, seeded bool, args []string) 
 			live.print(func() { fmt.Fprintf(s.Stderr, "outlive: %s: %v\n", todo[i].Name, err) })
 		}
 		if r == nil && err != nil {
-			results[i] = notRun(todo[i], err)
+			results[i] = notRun(todo[i], options.Engine, err)
 		}
 	}
 	queue := make(chan int)
@@ -112,11 +131,11 @@ func run(ctx context.Context, s *State, f runFlags, seeded bool, args []string) 
 	for range min(f.parallel, len(todo)) {
 		workers.Go(func() {
 			for i := range queue {
-				r, err := scenarios.Run(ctx, todo[i], scenarios.Options{
-					Dir:      filepath.Join(out, todo[i].Name),
-					Progress: func(e lab.Event) { live.event(i, e) },
-					Stderr:   s.Stderr,
-				})
+				o := options
+				o.Dir = filepath.Join(out, todo[i].Name)
+				o.Progress = func(e lab.Event) { live.event(i, e) }
+				o.Tick = func(at time.Duration) { live.tick(i, at) }
+				r, err := scenarios.Run(ctx, todo[i], o)
 				finish(i, r, err)
 			}
 		})
@@ -168,10 +187,10 @@ func newFolder(name string) (string, error) {
 
 // notRun is what files for machines say of a scenario whose lab did not come up:
 // a gate must not take a scenario that is missing for one that passed.
-func notRun(t *scenarios.Scenario, err error) *report.Result {
+func notRun(t *scenarios.Scenario, engine scenarios.Engine, err error) *report.Result {
 	outcome := verdict.Judge(verdict.Input{Expectations: t.Expect, Spoilt: []string{err.Error()}})
 	r := report.New(report.Run{
-		Scenario: t.Name, Summary: t.Summary, File: t.Source.Name, Engine: "live", Seed: t.Seed,
+		Scenario: t.Name, Summary: t.Summary, File: t.Source.Name, Engine: string(engine), Seed: t.Seed,
 	}, flow.Truth{}, nil, outcome)
 	return &r
 }
