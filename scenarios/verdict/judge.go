@@ -31,7 +31,7 @@ type Outcome struct {
 	// Reasons are those for which the whole scenario is inconclusive: with any,
 	// no expectation passes or fails.
 	Reasons []string
-	// Sentence says in a line or two what happened, judged or not.
+	// Sentence says in a line or two what happened, judged or not; empty without packets.
 	Sentence string
 	// Expectations has one entry for each of the input's, in the same order.
 	Expectations []Judged
@@ -64,10 +64,13 @@ type Judged struct {
 func Judge(in Input) Outcome {
 	s := newScene(in.Analysis, in.Truth)
 	out := Outcome{
-		Reasons:  reasons(in),
-		Sentence: sentence(s),
-		Metrics:  summaries(s),
-		Stories:  stories(s),
+		Reasons: reasons(in),
+		Metrics: summaries(s),
+		Stories: stories(s),
+	}
+	if in.Analysis != nil {
+		// Without packets nothing is known of what the devices did.
+		out.Sentence = sentence(s)
 	}
 	var verdicts []Verdict
 	for _, e := range in.Expectations {
