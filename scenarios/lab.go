@@ -256,7 +256,7 @@ func (l *labRun) observe(ctx context.Context) error {
 	var points []capture.Point
 	for _, h := range l.topology.Hosts() {
 		for _, i := range h.Interfaces {
-			points = append(points, capture.Point{Name: i.Point, NS: h.NS, Interface: i.Name, MAC: i.MAC})
+			points = append(points, capture.Point{Name: i.Point, NS: h.NS, Interface: i.Name, MAC: i.MAC, Shared: h.Role != lab.RoleDevice})
 		}
 		if h.Role == lab.RoleNAT {
 			continue

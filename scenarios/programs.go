@@ -185,26 +185,24 @@ func (l *labRun) watchExit(p *process.Process, host, kind string) {
 	})
 }
 
-// listenCheck is how often the port of a server is looked at whose first process has ended.
-const listenCheck = 100 * time.Millisecond
-
 // outlives waits while something that the server's first process started goes on
 // listening after it, as where a script starts the server and ends: then the server
 // has not ended. It returns true when the lab ends the programs first.
 func (l *labRun) outlives(p *process.Process) bool {
-	tick := time.NewTicker(listenCheck)
-	defer tick.Stop()
-	for told := false; l.listens(); told = true {
-		if !told {
-			l.step("the server's first process ended (%s), and something goes on listening on port %d", p.ExitState(), l.scenario.Server.Port)
-		}
-		select {
-		case <-tick.C:
-		case <-l.programs.closing:
-			return true
-		}
+	if !l.listens() {
+		return false
 	}
-	return false
+	l.step("the server's first process ended (%s), and something goes on listening on port %d", p.ExitState(), l.scenario.Server.Port)
+	waiting, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		select {
+		case <-l.programs.closing:
+			cancel()
+		case <-waiting.Done():
+		}
+	}()
+	return socket.Deserted(waiting, l.topology.Server().NS, l.scenario.Server.Port) != nil
 }
 
 // listens says whether something listens on the server's port now.
