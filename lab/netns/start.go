@@ -14,16 +14,23 @@ import (
 // it is: with Pdeathsig set, the child dies when this process does, whichever
 // goroutine called Start. Children are never started from the main thread, so
 // that a reaper there cannot take them for its own.
+//
+// The child's timer slack is that of the calling thread, as if that one had started it.
 func (n *NS) Start(cmd *exec.Cmd) error {
+	slack, err := unix.PrctlRetInt(unix.PR_GET_TIMERSLACK, 0, 0, 0, 0)
+	if err != nil {
+		return fmt.Errorf("asking for the slack of timers: %w", err)
+	}
 	done := make(chan error, 1)
-	launcher() <- launch{n, cmd, done}
+	launcher() <- launch{n, cmd, slack, done}
 	return <-done
 }
 
 type launch struct {
-	ns   *NS
-	cmd  *exec.Cmd
-	done chan<- error
+	ns    *NS
+	cmd   *exec.Cmd
+	slack int // ns
+	done  chan<- error
 }
 
 // launcher gives the channel of the one thread that starts every child. The
@@ -54,7 +61,10 @@ func serveLaunches(requests <-chan launch) {
 
 func launchAll(requests <-chan launch) {
 	for r := range requests {
-		err := r.ns.Do(r.cmd.Start)
+		err := unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(r.slack), 0, 0, 0)
+		if err == nil {
+			err = r.ns.Do(r.cmd.Start)
+		}
 		if err != nil {
 			err = fmt.Errorf("starting %s in a network namespace: %w", r.cmd.Path, err)
 		}

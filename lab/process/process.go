@@ -98,7 +98,14 @@ func start(spec Spec) (*Process, error) {
 	cmd.Stdout, cmd.Stderr = out.inner, out.inner
 	p := &Process{name: spec.Name, cmd: cmd, output: out, exited: make(chan struct{})}
 	p.family, err = families.add(func() (int, error) {
-		if err := ns.Start(cmd); err != nil {
+		begin := func() error { return ns.Start(cmd) }
+		var err error
+		if spec.Cmd == nil {
+			err = withUsualSlack(begin)
+		} else {
+			err = begin()
+		}
+		if err != nil {
 			return 0, err
 		}
 		killFirst(cmd.Process.Pid)

@@ -95,6 +95,7 @@ func (r *Recorder) open(ctx context.Context, dir string, points []Point, tap fun
 	for _, p := range points {
 		kinds[p.Shared]++
 	}
+	memory := machineMemory()
 	turns := make(chan struct{}, openers)
 	var opening sync.WaitGroup
 	for i, p := range points {
@@ -105,7 +106,7 @@ func (r *Recorder) open(ctx context.Context, dir string, points []Point, tap fun
 				return
 			}
 			description := fmt.Sprintf(pointDescription, i+1, len(points))
-			readers[i], errs[i] = openReader(dir, p, i, description, slotsFor(kinds[p.Shared]), r.clock, tap)
+			readers[i], errs[i] = openReader(dir, p, i, description, slotsFor(kinds[p.Shared], memory), r.clock, tap)
 		})
 	}
 	opening.Wait()

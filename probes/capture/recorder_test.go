@@ -290,13 +290,19 @@ func TestReaderHeldUp(t *testing.T) {
 // of them take no more memory than a machine has.
 func TestSizesOfRings(t *testing.T) {
 	const slotsOfMiB = 1 << 20 / slotSize
-	tests := []struct{ points, want int }{
-		{1, 16 * slotsOfMiB}, {8, 16 * slotsOfMiB}, {9, 14 * slotsOfMiB}, {100, 1 * slotsOfMiB}, {1000, slotsOfMiB / 2}, {10_000, slotsOfMiB / 2},
+	const large, small = 24 << 30, 512 << 20
+	tests := []struct {
+		points, want int
+		memory       uint64
+	}{
+		{1, 16 * slotsOfMiB, large}, {8, 16 * slotsOfMiB, large}, {9, 14 * slotsOfMiB, large},
+		{100, 1 * slotsOfMiB, large}, {1000, slotsOfMiB / 2, large}, {10_000, slotsOfMiB / 2, large},
+		{1, 4 * slotsOfMiB, small}, {3, 5 * slotsOfMiB / 4, small}, {100, slotsOfMiB / 2, small},
 	}
 	for _, tt := range tests {
 		// The kernel takes whole blocks, so that the figures are rounded down to them.
-		if got := slotsFor(tt.points); got > tt.want*5/4 || got < tt.want || got*slotSize%blockSize != 0 {
-			t.Errorf("%d points: %d slots each, want %d", tt.points, got, tt.want)
+		if got := slotsFor(tt.points, tt.memory); got > tt.want*5/4 || got < tt.want || got*slotSize%blockSize != 0 {
+			t.Errorf("%d points, %d bytes of memory: %d slots each, want %d", tt.points, tt.memory, got, tt.want)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -29,13 +30,29 @@ const (
 	// kindSlots is what the rings of one kind of point, shared or not, have
 	// together: 128 MiB, as long as they can have minSlots each.
 	kindSlots = 64 << 10
+	// memoryShare is the part of the machine's memory that the rings of one kind may
+	// take beyond minSlots each. A virtual machine of 512 MiB has 4 MiB for them: to make
+	// 64 MiB of rings and to take them down took it a third of a second. Its processor
+	// cannot send more than some 10,000 packets a second.
+	memoryShare = 128
 )
 
 // slotsFor gives the size of the rings of one kind of point where there are n of
-// them, in whole blocks.
-func slotsFor(n int) int {
+// them and so much memory, in whole blocks.
+func slotsFor(n int, memory uint64) int {
 	const perBlock = blockSize / slotSize
-	return min(max(kindSlots/max(n, 1)/perBlock*perBlock, minSlots), maxSlots)
+	all := int(min(kindSlots, memory/memoryShare/slotSize))
+	return min(max(all/max(n, 1)/perBlock*perBlock, minSlots), maxSlots)
+}
+
+// machineMemory is the memory of the machine in bytes; where it cannot be told, as
+// much as any ring wants.
+func machineMemory() uint64 {
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err != nil {
+		return math.MaxUint64
+	}
+	return info.Totalram * uint64(info.Unit)
 }
 
 // ring is a TPACKET_V2 receive ring: memory into which the kernel writes the

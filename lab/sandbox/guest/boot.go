@@ -35,6 +35,9 @@ var sysctls = []struct{ name, value string }{
 	{"vm.stat_interval", "2000000"},
 	{"vm.dirty_writeback_centisecs", "0"},
 	{"kernel.hung_task_timeout_secs", "0"},
+	// Code that is always at the same address is translated once and not for each program
+	// that uses it: 41,000 instead of 172,000 instructions of libraries in a short run.
+	{"kernel.randomize_va_space", "0"},
 	// A list of all processes would wash other messages away.
 	{"vm.oom_dump_tasks", "0"},
 	// By default as many as suit a small router.
@@ -110,6 +113,9 @@ func boot() (*machine, error) {
 	}
 	if err := os.WriteFile("/proc/self/oom_score_adj", []byte(protection), 0); err != nil {
 		return nil, fmt.Errorf("protecting the lab from running out of memory: %w", err)
+	}
+	if err := relax(); err != nil {
+		return nil, err
 	}
 	stop, err := openStopLine()
 	if err != nil {

@@ -35,7 +35,8 @@ type Program struct {
 	Machine string
 }
 
-// Find looks for the emulator on PATH, once in the life of a process. The error is a
+// Find looks for the emulator on PATH, once in the life of a process. What it says of
+// itself is kept in the cache as long as its file stays the same. The error is a
 // *feature.Unsupported if there is none that will do.
 func Find() (*Program, error) { return find() }
 
@@ -43,6 +44,9 @@ var find = sync.OnceValues(func() (*Program, error) {
 	path, err := exec.LookPath(programName)
 	if err != nil {
 		return nil, unsupported(programName+" on PATH", err)
+	}
+	if p := recall(path); p != nil {
+		return p, nil
 	}
 	version, err := ask(path, "--version")
 	if err != nil {
@@ -52,7 +56,11 @@ var find = sync.OnceValues(func() (*Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	return identify(path, version, types)
+	p, err := identify(path, version, types)
+	if err == nil {
+		remember(p)
+	}
+	return p, err
 })
 
 func unsupported(needs string, err error) error {
