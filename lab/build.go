@@ -15,13 +15,13 @@ import (
 	"outlive/lab/netns"
 )
 
-// build makes what plan has laid out and calls prepare for each NAT beside it.
+// build makes what plan has laid out and calls prepare for each NAT and firewall beside it.
 func (t *Topology) build(ctx context.Context, prepare func(context.Context, *Host) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var prepared sync.WaitGroup
 	err := bootAll(ctx, t.hosts, func(h *Host) {
-		if prepare == nil || h.Role != RoleNAT {
+		if prepare == nil || !h.Role.forwards() {
 			return
 		}
 		prepared.Go(func() {
@@ -47,6 +47,11 @@ func (t *Topology) build(ctx context.Context, prepare func(context.Context, *Hos
 func (t *Topology) wireUp(ctx context.Context) error {
 	if err := t.Server().addLoopbackAddr(serverAddr); err != nil {
 		return err
+	}
+	if t.Server().speaks6() {
+		if err := t.Server().addLoopbackAddr(serverAddr6); err != nil {
+			return err
+		}
 	}
 	for _, p := range t.points {
 		if p.bridge {
@@ -74,7 +79,7 @@ const bootWorkers = 2
 func bootAll(ctx context.Context, hosts []*Host, ready func(*Host)) error {
 	next := make(chan *Host, len(hosts))
 	// NATs first: preparing them takes longer than anything else.
-	for _, role := range []Role{RoleNAT, RoleDevice, RoleServer} {
+	for _, role := range []Role{RoleNAT, RoleFirewall, RoleDevice, RoleServer} {
 		for _, h := range hosts {
 			if h.Role == role {
 				next <- h
@@ -111,6 +116,16 @@ func finish(ctx context.Context, interfaces []*Interface, wires []*wire) error {
 			return err
 		}
 	}
+	routers := map[*Host]bool{}
+	for _, i := range interfaces {
+		if i.Host.Role != RoleFirewall || routers[i.Host] {
+			continue
+		}
+		routers[i.Host] = true
+		if err := i.Host.forwardIPv6(); err != nil {
+			return err
+		}
+	}
 	for _, i := range interfaces {
 		if err := i.offloadsOff(); err != nil {
 			return err
@@ -137,7 +152,13 @@ func (h *Host) boot(ctx context.Context) error {
 	if err := ns.SetSysctls(h.sysctls()); err != nil {
 		return fmt.Errorf("building host %s: %w", h.Name, err)
 	}
-	// New interfaces start from the default. The loopback keeps ::1, which no
+	if h.speaks6() {
+		if err := h.prepareIPv6(); err != nil {
+			return fmt.Errorf("building host %s: %w", h.Name, err)
+		}
+	}
+	// New interfaces start from the default, and those that are to have IPv6 are given it
+	// later. The loopback keeps ::1, which no
 	// packet leaves. A kernel without IPv6 does not have the key.
 	if err := ns.SetSysctl("net.ipv6.conf.default.disable_ipv6", "1"); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("building host %s: %w", h.Name, err)
@@ -176,17 +197,27 @@ func (h *Host) addLoopbackAddr(addr netip.Addr) error {
 	return nil
 }
 
-// configure gives an interface that exists its address, routes and neighbours.
+// configure gives an interface that exists its addresses, routes and neighbours.
 func (i *Interface) configure() error {
 	nl, link := i.Host.NS.Netlink(), i.link()
-	if err := nl.AddrAdd(link, netlinkAddr(i.Addr)); err != nil {
-		return i.failed("giving it the address "+i.Addr.String(), err)
+	if i.Addr6.IsValid() {
+		if err := i.configureIPv6(); err != nil {
+			return err
+		}
+	}
+	if i.Addr.IsValid() {
+		if err := nl.AddrAdd(link, netlinkAddr(i.Addr)); err != nil {
+			return i.failed("giving it the address "+i.Addr.String(), err)
+		}
 	}
 	if i.gateway.IsValid() {
 		route := &netlink.Route{LinkIndex: i.Index, Gw: i.gateway.AsSlice(), Priority: i.metric}
 		if err := nl.RouteAdd(route); err != nil {
 			return i.failed("adding a default route by "+i.gateway.String(), err)
 		}
+	}
+	if err := i.addPoolRoute(); err != nil {
+		return err
 	}
 	return i.setNeighbours()
 }
@@ -196,7 +227,7 @@ func (i *Interface) configure() error {
 func (i *Interface) setNeighbours() error {
 	for _, n := range i.neighbours {
 		err := i.Host.NS.Netlink().NeighSet(&netlink.Neigh{
-			LinkIndex: i.Index, Family: unix.AF_INET, State: netlink.NUD_PERMANENT,
+			LinkIndex: i.Index, Family: familyOf(n.addr), State: netlink.NUD_PERMANENT,
 			IP: n.addr.AsSlice(), HardwareAddr: n.mac,
 		})
 		if err != nil {
@@ -204,6 +235,13 @@ func (i *Interface) setNeighbours() error {
 		}
 	}
 	return nil
+}
+
+func familyOf(addr netip.Addr) int {
+	if addr.Is4() {
+		return unix.AF_INET
+	}
+	return unix.AF_INET6
 }
 
 // link is what the netlink package wants to see of an interface.
@@ -216,7 +254,8 @@ func (i *Interface) failed(doing string, err error) error {
 	return fmt.Errorf("interface %s of host %s: %s: %w", i.Name, i.Host.Name, doing, err)
 }
 
-func netlinkAddr(p netip.Prefix) *netlink.Addr {
-	bits := p.Addr().BitLen()
-	return &netlink.Addr{IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), bits)}}
+func netlinkAddr(p netip.Prefix) *netlink.Addr { return &netlink.Addr{IPNet: ipNet(p)} }
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }

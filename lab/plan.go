@@ -14,10 +14,11 @@ const (
 	// MaxUplinks comes from the /24 of the public side, cut into /30s.
 	MaxUplinks = 64
 	// MaxNATs in a row on one uplink comes from the /24 between them, cut likewise.
+	// Of firewalls there is at most one.
 	MaxNATs = 64
-	// MaxDevices on one uplink comes from its /16, without the NAT's address and
-	// those that mean the network and all hosts.
-	MaxDevices = 1<<16 - 3
+	// MaxDevices on one uplink is what a bridge of the kernel takes (BR_MAX_PORTS in
+	// net/bridge/br_private.h, of which 0 is none), without the firewall's port.
+	MaxDevices = 1<<10 - 2
 	// MaxNameLength is what the kernel allows for the name of an interface
 	// (IFNAMSIZ - 1 in linux/if.h).
 	MaxNameLength = 15
@@ -51,9 +52,10 @@ func publicAddrs(uplink int) (nat, server netip.Prefix) {
 
 // nthAddr gives the address n above the first one of the prefix.
 func nthAddr(p netip.Prefix, n int) netip.Prefix {
-	a := p.Addr().As4()
-	a[2], a[3] = byte(n>>8), byte(n)
-	return netip.PrefixFrom(netip.AddrFrom4(a), p.Bits())
+	a := p.Addr().AsSlice()
+	a[len(a)-2], a[len(a)-1] = byte(n>>8), byte(n)
+	addr, _ := netip.AddrFromSlice(a)
+	return netip.PrefixFrom(addr, p.Bits())
 }
 
 // plan lays out hosts, interfaces, addresses and wires, without making any.
@@ -78,9 +80,11 @@ func plan(spec TopologySpec) (*Topology, error) {
 		lan := nthAddr(lanPrefix(u), 1)
 		for k, name := range up.NATs {
 			h := t.addHost(name, RoleNAT)
+			h.pool = poolOf(u, k, k == len(up.NATs)-1)
 			l := h.add(&Interface{Name: "lan0", Point: name + ":lan", Uplink: up.Name, Side: SideLAN, Addr: lan})
-			// A single device is wired to the NAT itself, which is faster.
-			l.bridge = k == 0 && attached[up.Name] != 1
+			// A single device is wired to the NAT itself, which is faster, unless the
+			// firewall is to reach it too.
+			l.bridge = k == 0 && (attached[up.Name] != 1 || up.Firewall != "")
 			if l.bridge {
 				l.Index = h.giveIndex()
 			}
@@ -97,13 +101,19 @@ func plan(spec TopologySpec) (*Topology, error) {
 			outer[u], lan = w, next
 		}
 	}
+	firewalls := planFirewalls(t, spec, attached, lans)
 	server := t.addHost(ServerName, RoleServer)
 	for u, up := range spec.Uplinks {
-		_, addr := publicAddrs(u)
-		i := server.add(&Interface{Name: up.Name, Point: ServerName + ":" + up.Name, Uplink: up.Name, Side: SideServer, Addr: addr})
-		t.connect(outer[u], i)
+		if outer[u] != nil {
+			_, addr := publicAddrs(u)
+			i := server.add(&Interface{Name: up.Name, Point: ServerName + ":" + up.Name, Uplink: up.Name, Side: SideServer, Addr: addr})
+			t.connect(outer[u], i)
+		}
+		if f := firewalls[u]; f != nil {
+			f.reachServer(t, server, u, up)
+		}
 	}
-	attachDevices(t, spec, devices, lans)
+	attachDevices(t, spec, devices, lans, firewalls)
 	for _, h := range t.hosts {
 		for _, i := range h.Interfaces {
 			t.points = append(t.points, i)
@@ -113,7 +123,7 @@ func plan(spec TopologySpec) (*Topology, error) {
 	return t, nil
 }
 
-func attachDevices(t *Topology, spec TopologySpec, devices map[string]*Host, lans []*Interface) {
+func attachDevices(t *Topology, spec TopologySpec, devices map[string]*Host, lans []*Interface, firewalls []*firewall) {
 	index := make(map[string]int)
 	for u, up := range spec.Uplinks {
 		index[up.Name] = u
@@ -124,13 +134,23 @@ func attachDevices(t *Topology, spec TopologySpec, devices map[string]*Host, lan
 			u := index[name]
 			lan := lans[u]
 			attached[u]++
-			i := devices[d.Name].add(&Interface{
+			i := &Interface{
 				Name: name, Point: d.Name + ":" + name, Uplink: name, Side: SideDevice,
-				Addr:    nthAddr(lanPrefix(u), attached[u]+1),
-				gateway: lan.Addr.Addr(), metric: 100 * (order + 1),
-			})
+				metric: 100 * (order + 1),
+			}
+			if len(spec.Uplinks[u].NATs) > 0 {
+				i.Addr, i.gateway = nthAddr(lanPrefix(u), attached[u]+1), lan.Addr.Addr()
+			}
+			f := firewalls[u]
+			if f != nil {
+				i.Addr6, i.gateway6 = netip.PrefixFrom(nthAddr(lanPrefix6(u), attached[u]+1).Addr(), 128), f.lan.Addr6.Addr()
+			}
+			devices[d.Name].add(i)
 			if w := t.connect(i, lan); lan.bridge {
 				w.port = fmt.Sprintf("port%d", attached[u])
+			}
+			if f != nil {
+				f.know(i)
 			}
 		}
 	}
@@ -138,21 +158,25 @@ func attachDevices(t *Topology, spec TopologySpec, devices map[string]*Host, lan
 
 func (t *Topology) addHost(name string, role Role) *Host {
 	h := &Host{Name: name, Role: role}
+	if role.forwards() {
+		h.probe = t.probes
+		t.probes++
+	}
 	t.hosts = append(t.hosts, h)
 	t.byName[name] = h
 	return h
 }
 
 func (h *Host) add(i *Interface) *Interface {
-	i.Host, i.MAC = h, macOf(i.Addr.Addr())
+	i.Host, i.MAC = h, i.mac()
 	h.Interfaces = append(h.Interfaces, i)
 	return i
 }
 
 // firstIndex is the lowest number of an interface that is given rather than asked
-// for, which saves time. The kernel itself counts up from 2 and leaves out those
-// that are taken.
-const firstIndex = 100
+// for, which saves time. The kernel itself counts up from 2, and does not get there: a
+// host has less than two ports for each of MaxDevices.
+const firstIndex = 1 << 17
 
 func (h *Host) giveIndex() int {
 	h.given++
@@ -162,6 +186,9 @@ func (h *Host) giveIndex() int {
 // connect plans the wire between two interfaces of the scenario.
 func (t *Topology) connect(near, far *Interface) *wire {
 	w := join(near, far)
+	if near.Side == SideWAN {
+		far.pool = near.Host.pool
+	}
 	t.wires = append(t.wires, w)
 	return w
 }
@@ -174,8 +201,10 @@ func join(near, far *Interface) *wire {
 	if !far.bridge {
 		far.Peer = near
 	}
-	near.neighbours = append(near.neighbours, neighbour{far.Addr.Addr(), far.MAC})
-	far.neighbours = append(far.neighbours, neighbour{near.Addr.Addr(), near.MAC})
+	if near.Addr.IsValid() && far.Addr.IsValid() {
+		near.knows(far.Addr, far.MAC)
+		far.knows(near.Addr, near.MAC)
+	}
 	return &wire{near: near, far: far}
 }
 
@@ -204,13 +233,30 @@ func checkSpec(spec TopologySpec) error {
 			return fmt.Errorf("planning the topology: there are two uplinks called %q", u.Name)
 		}
 		devices[u.Name] = 0
-		if n := len(u.NATs); n < 1 || n > MaxNATs {
-			return fmt.Errorf("planning uplink %q: %d NATs in a row; there can be 1 to %d", u.Name, n, MaxNATs)
+		if n := len(u.NATs); n > MaxNATs || n == 0 && u.Firewall == "" {
+			return fmt.Errorf("planning uplink %q: %d NATs in a row; there can be 1 to %d, or none beside a firewall", u.Name, n, MaxNATs)
 		}
 		for _, name := range u.NATs {
 			if err := claim(name, "a NAT"); err != nil {
 				return err
 			}
+		}
+		if u.Firewall != "" {
+			if err := claim(u.Firewall, "a firewall"); err != nil {
+				return err
+			}
+		}
+	}
+	for _, u := range spec.Uplinks {
+		if !u.dual() {
+			continue
+		}
+		second := u.Name + secondSuffix
+		if err := checkInterfaceName(second); err != nil {
+			return fmt.Errorf("planning uplink %q: the server's second interface towards it would be called %q: %w", u.Name, second, err)
+		}
+		if _, taken := devices[second]; taken {
+			return fmt.Errorf("planning uplink %q: the server's second interface towards it would be called %q, as the uplink of that name", u.Name, second)
 		}
 	}
 	for _, d := range spec.Devices {

@@ -117,7 +117,7 @@ func TestPlanRefuses(t *testing.T) {
 		{"too many uplinks", TopologySpec{Uplinks: many},
 			"planning the topology: 65 uplinks; at most 64 are possible"},
 		{"no NAT", TopologySpec{Uplinks: []UplinkSpec{{Name: "cell"}}},
-			`planning uplink "cell": 0 NATs in a row; there can be 1 to 64`},
+			`planning uplink "cell": 0 NATs in a row; there can be 1 to 64, or none beside a firewall`},
 		{"long uplink", TopologySpec{Uplinks: []UplinkSpec{{Name: "a-very-long-name", NATs: []string{"n"}}}},
 			`planning uplink "a-very-long-name": an interface is called after it, and the kernel allows 15 bytes`},
 		{"uplink of the kernel", TopologySpec{Uplinks: []UplinkSpec{{Name: "lo", NATs: []string{"n"}}}},

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
 
@@ -67,6 +68,12 @@ func TestProbe(t *testing.T) {
 			if diff := cmp.Diff(tt.translated, got); diff != "" {
 				t.Errorf("%s: address after translation (-want +got):\n%s", tt.name, diff)
 			}
+			for network, want := range map[netip.Prefix]*Interface{tt.probe.Insides: lan, tt.probe.Outsides: wan} {
+				routes, err := tt.nat.NS.Netlink().RouteGet(network.Addr().Next().AsSlice())
+				if err != nil || len(routes) != 1 || routes[0].Gw.String() != want.Addr.Addr().String() {
+					t.Errorf("%s: the NAT's way to %s is %v, %v; want it by %s", tt.name, network, routes, err, want.Addr.Addr())
+				}
+			}
 			// 0aff is 10.255, where the source address of an IPv4 packet stands.
 			if leaks := beyond.all(func(f frame) bool { return f.head[52:56] == "0aff" }); len(leaks) > 0 {
 				t.Errorf("%s: private addresses on the WAN side: %+v", tt.name, leaks)
@@ -83,6 +90,20 @@ func TestProbe(t *testing.T) {
 		}
 		if _, err := topology.AddProbe("phone"); err == nil {
 			t.Error("a probe of a device: got no error")
+		}
+	})
+}
+
+// A NAT of many devices has a port for each, whose numbers are the kernel's. They do not
+// meet those that the lab gives.
+func TestProbeBesideManyDevices(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		spec := TopologySpec{Uplinks: []UplinkSpec{{Name: "cell", NATs: []string{"cell"}}}}
+		for i := range 120 {
+			spec.Devices = append(spec.Devices, DeviceSpec{Name: fmt.Sprintf("phone-%d", i+1), Uplinks: []string{"cell"}})
+		}
+		if _, err := build(t, spec).AddProbe("cell"); err != nil {
+			t.Error(err)
 		}
 	})
 }

@@ -4,7 +4,20 @@
 //	phone ── cell ──────────── lan0 [NAT cell] wan0 ── cell [server]
 //	10.64.0.2        10.64.0.1             203.0.113.2 203.0.113.1, 198.51.100.1
 //
-// The network is silent: there is no IPv6, no ARP, no spanning tree, and every
+// An uplink can have an IPv6 firewall in place of the NAT, or beside it, a host of its
+// own that forwards without translating:
+//
+//	phone ── cell ──────┬── lan0 [NAT cell] wan0 ──────────────── cell   [server]
+//	10.64.0.2           └── lan0 [firewall cell.firewall] wan0 ── cell-6 [server]
+//	2001:db8:64::2          2001:db8:64::1       2001:db8:cb::2   2001:db8:cb::1, 2001:db8::1
+//
+// It is a host of its own because all that decides when connection tracking forgets
+// (its idle timeouts, whether it picks up a connection in the middle) is set per
+// namespace and holds for both families.
+//
+// The network is silent: there is no ARP and no neighbour discovery, no router
+// advertisement, no multicast listener report, no IPv6 at all where no firewall is asked
+// for, no spanning tree, and every
 // packet on it was caused by a program. No interface has offloads, so that what
 // is captured is what would be on a wire. Every address exists only in the lab's
 // own namespaces and cannot clash with anything outside.
@@ -24,7 +37,7 @@ type TopologySpec struct {
 	Uplinks []UplinkSpec
 	// Devices are the devices, at most MaxDevices on one uplink.
 	Devices []DeviceSpec
-	// Prepare, if not nil, is called for each NAT host as soon as its namespace is
+	// Prepare, if not nil, is called for each NAT and firewall host as soon as its namespace is
 	// there: the place to install rules. It runs in a goroutine of its own while the
 	// rest is built, which hides most of its time, so the host may or may not have
 	// its interfaces yet. Build waits for all calls; if one fails, ctx ends for the
@@ -38,9 +51,13 @@ type UplinkSpec struct {
 	// Name is at most MaxNameLength bytes of letters, digits, "-", "_" and ".",
 	// because interfaces are called after it.
 	Name string
-	// NATs are the names of its NAT hosts, device side first; there is at least
-	// one and at most MaxNATs.
+	// NATs are the names of its NAT hosts, device side first, at most MaxNATs. There is at
+	// least one, or a Firewall: without NATs the uplink has no IPv4.
 	NATs []string
+	// Firewall is the name of its IPv6 firewall's host; empty means that the uplink has no IPv6.
+	// On an uplink with a firewall devices reach each other by way of that, over IPv6, and
+	// not over IPv4.
+	Firewall string
 }
 
 // DeviceSpec is one device.
@@ -62,7 +79,7 @@ type Topology struct {
 
 	mu     sync.Mutex // guards what follows, and changes of the network
 	extra  []*Host    // of probes and twins
-	probes int        // how many there have been
+	probes int        // how many numbers of probes were given
 	pulled map[string]bool
 }
 
@@ -98,7 +115,7 @@ func (t *Topology) Close() error {
 }
 
 // Hosts are all hosts of the scenario: devices, then NATs by uplink from the
-// device side, then the server. Those of probes are not among them.
+// device side, then firewalls by uplink, then the server. Those of probes are not among them.
 func (t *Topology) Hosts() []*Host { return slices.Clone(t.hosts) }
 
 // Host gives the host of that name, or nil.
@@ -107,8 +124,17 @@ func (t *Topology) Host(name string) *Host { return t.byName[name] }
 // Server gives the server's host.
 func (t *Topology) Server() *Host { return t.byName[ServerName] }
 
-// ServerAddr is the address at which the server is reached, by whichever uplink.
+// ServerAddr is the address at which the server is reached, by whichever uplink that has NATs.
 func (t *Topology) ServerAddr() netip.Addr { return serverAddr }
+
+// ServerAddr6 is the address at which the server is reached over IPv6, by whichever
+// uplink that has a firewall. It is invalid (the zero Addr) where none has one.
+func (t *Topology) ServerAddr6() netip.Addr {
+	if !t.Server().speaks6() {
+		return netip.Addr{}
+	}
+	return serverAddr6
+}
 
 // Points are the interfaces of all hosts, in the order of Hosts: everywhere a
 // packet can be captured.
@@ -118,8 +144,8 @@ func (t *Topology) Points() []*Interface { return slices.Clone(t.points) }
 // "server:cell"), or nil.
 func (t *Topology) Interface(point string) *Interface { return t.byPoint[point] }
 
-// DeviceAddr gives the address of a device on one of its uplinks. It is invalid
-// (the zero Addr) if the device is not attached to it.
+// DeviceAddr gives the IPv4 address of a device on one of its uplinks. It is invalid
+// (the zero Addr) if the device is not attached to it, or the uplink has no NAT.
 func (t *Topology) DeviceAddr(device, uplink string) netip.Addr {
 	if i := t.byPoint[device+":"+uplink]; i != nil && i.Side == SideDevice {
 		return i.Addr.Addr()

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
+	"net/netip"
 	"slices"
 
 	"github.com/vishvananda/netlink"
@@ -106,7 +106,7 @@ func (w *wire) pull() error {
 }
 
 // restore undoes pull. The kernel has kept the addresses of the far end and brings
-// back the route to its link, but it has flushed the neighbours.
+// back the route to its link, but it has flushed the neighbours, and what IPv6 had of other routes.
 func (w *wire) restore() error {
 	nl := w.far.Host.NS.Netlink()
 	if w.port != "" {
@@ -118,6 +118,12 @@ func (w *wire) restore() error {
 			return w.far.failed("bringing it up", err)
 		}
 		if err := w.far.setNeighbours(); err != nil {
+			return err
+		}
+		if err := w.far.addRoutes6(); err != nil {
+			return err
+		}
+		if err := w.far.addPoolRoute(); err != nil {
 			return err
 		}
 	}
@@ -147,13 +153,27 @@ func (i *Interface) addSink() error {
 	if err := nl.LinkSetUp(link); err != nil {
 		return i.failed("bringing up its sink", err)
 	}
-	prefix := i.Addr.Masked()
-	err = nl.RouteReplace(&netlink.Route{
-		LinkIndex: link.Attrs().Index, Scope: netlink.SCOPE_LINK, Priority: sinkMetric,
-		Dst: &net.IPNet{IP: prefix.Addr().AsSlice(), Mask: net.CIDRMask(prefix.Bits(), prefix.Addr().BitLen())},
-	})
-	if err != nil {
-		return i.failed("adding the route to its sink", err)
+	var lost []netip.Prefix
+	if i.Addr.IsValid() {
+		lost = append(lost, i.Addr.Masked())
+	}
+	if i.pool.IsValid() {
+		lost = append(lost, i.pool)
+	}
+	if i.Addr6.IsValid() {
+		if err := i.Host.enableIPv6(attrs.Name); err != nil {
+			return i.failed("giving its sink IPv6", err)
+		}
+		lost = append(append(lost, i.Addr6.Masked()), i.networks...)
+	}
+	for _, prefix := range lost {
+		err = nl.RouteReplace(&netlink.Route{
+			LinkIndex: link.Attrs().Index, Scope: netlink.SCOPE_LINK, Priority: sinkMetric,
+			Dst: ipNet(prefix),
+		})
+		if err != nil {
+			return i.failed("adding the route to its sink", err)
+		}
 	}
 	return nil
 }

@@ -25,7 +25,7 @@ type wire struct {
 func (w *wire) lay() error {
 	farName, farMAC := w.far.Name, w.far.MAC
 	if w.port != "" {
-		farName, farMAC = w.port, portMAC(w.near.Addr.Addr())
+		farName, farMAC = w.port, portMAC(w.near.MAC)
 	}
 	veth := &netlink.Veth{
 		LinkAttrs: w.near.attrs(), PeerTxQLen: -1,
@@ -116,9 +116,11 @@ func (i *Interface) addBridge() error {
 		return i.failed("making the bridge", err)
 	}
 	// With br_netfilter loaded (by Docker, say) the rules would see its packets twice.
-	err = i.Host.NS.SetSysctl("net.bridge.bridge-nf-call-iptables", "0")
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return i.failed("keeping the rules away from the bridge", err)
+	for _, key := range []string{"net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables"} {
+		err = i.Host.NS.SetSysctl(key, "0")
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return i.failed("keeping the rules away from the bridge", err)
+		}
 	}
 	return nil
 }

@@ -23,7 +23,7 @@ import (
 )
 
 // NS is a network namespace, held open. It is safe for concurrent use. The zero
-// value is not useful; get one from New or Current.
+// value is not useful; get one from New, Current or Inherit.
 type NS struct {
 	mu     sync.RWMutex // guards fd against being closed and used again by another file
 	fd     int
@@ -72,7 +72,9 @@ func (n *NS) Close() error {
 	if n.fd < 0 {
 		return nil
 	}
-	n.handle.Close()
+	if n.handle != nil {
+		n.handle.Close()
+	}
 	err := unix.Close(n.fd)
 	n.fd = -1
 	if err != nil {
