@@ -30,13 +30,13 @@ lint:
 # skip into a failure. Packages run one after the other, because the tests of one
 # would be the noise in another's.
 unit:
-	OUTLIVE_NO_SKIP=1 CGO_ENABLED=0 $(GO) test -p 1 -timeout 20m ./...
+	OUTLIVE_NO_SKIP=1 CGO_ENABLED=0 $(GO) test -p 1 -timeout 40m ./...
 
 # The packages that do several things at once, under the race detector, which
 # would otherwise sleep for a second at the end of every process of a lab. Not those
 # whose tests boot themselves: what runs in the guest has one processor, slow enough.
 race:
-	GORACE=atexit_sleep_ms=0 OUTLIVE_NO_SKIP=1 CGO_ENABLED=1 $(GO) test -p 1 -race -timeout 20m \
+	GORACE=atexit_sleep_ms=0 OUTLIVE_NO_SKIP=1 CGO_ENABLED=1 $(GO) test -p 1 -race -timeout 40m \
 		$$($(GO) list ./lab/... ./nat/... ./probes/... | grep -v -e /sandbox/warp$$ -e /sandbox/image$$)
 
 bench:

@@ -28,6 +28,8 @@ type World struct {
 	Uplinks map[string][]string
 	// Devices gives the uplinks of each device, by name.
 	Devices map[string][]string
+	// Profiles gives what each NAT is to be, by name.
+	Profiles map[string]nat.Profile
 }
 
 // Lab is the running lab, as far as faults may touch it.
@@ -35,6 +37,9 @@ type Lab struct {
 	Topology *lab.Topology
 	NATs     map[string]*nat.NAT
 	Server   *process.Process
+	// Go runs what a fault goes on doing after Inject has returned. Its context ends with
+	// the scenario, and its error is a reason for which the run cannot be judged.
+	Go func(func(context.Context) error)
 }
 
 // Effect is what a fault did.

@@ -4,17 +4,19 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sort"
 	"strings"
 	"time"
 
+	"outlive/lab"
 	"outlive/lab/units"
 	"outlive/nat"
 )
 
 var mappingExpire = Kind{
 	Name:    "mapping-expire",
-	Summary: "The NAT forgets the mappings of one device now, before their time; other devices keep theirs.",
+	Summary: "The NAT, or the IPv6 firewall, forgets the mappings of one device now, before their time; other devices keep theirs.",
 	New:     func() Fault { return &MappingExpire{} },
 }
 
@@ -61,28 +63,57 @@ func (f *MappingExpire) Inject(ctx context.Context, l Lab) (Effect, error) {
 	if on == "" {
 		on = host.Interfaces[0].Uplink
 	}
-	// Behind the first NAT a device is known by what that NAT made of it, so
-	// the names by which it goes are carried along the chain.
-	own := map[netip.AddrPort]bool{}
 	uplink, _, _ := strings.Cut(on, ".")
-	first := true
-	var done []string
-	for _, name := range l.natsOn(uplink) {
-		mine := func(m nat.Mapping) bool { return own[m.LAN] }
-		if first {
-			mine = func(m nat.Mapping) bool {
-				for _, i := range host.Interfaces {
-					if i.Addr.Addr() == m.LAN.Addr() {
-						return true
-					}
-				}
-				return false
-			}
-			first = false
+	e := expiry{Lab: l, device: f.Device, host: host, on: on}
+	// An uplink with both families has two ways, and a device is on one of them.
+	for _, way := range l.ways(uplink) {
+		if err := e.along(way); err != nil {
+			return Effect{}, fmt.Errorf("expiring the mappings of %s: %w", f.Device, err)
 		}
-		mappings, err := l.NATs[name].Mappings()
+	}
+	if len(e.done) == 0 {
+		return Effect{}, fmt.Errorf("expiring the mappings of %s: %s has none that leads to that device", f.Device, strings.Join(e.without, ", "))
+	}
+	return Effect{At: time.Now(), Text: strings.Join(e.done, ", ")}, nil
+}
+
+// ways are the NATs of an uplink in order, and its firewall.
+func (l Lab) ways(uplink string) [][]string {
+	var nats, firewalls []string
+	for _, name := range l.natsOn(uplink) {
+		if l.NATs[name].Firewall() {
+			firewalls = append(firewalls, name)
+		} else {
+			nats = append(nats, name)
+		}
+	}
+	return [][]string{nats, firewalls}
+}
+
+// expiry is a mapping-expire under way.
+type expiry struct {
+	Lab
+	device string
+	host   *lab.Host
+	on     string
+	// done says what was forgotten, and without are those that had nothing to forget.
+	done, without []string
+}
+
+// along goes through the NATs of one way. Behind the first one a device is known by what
+// that NAT made of it, so the names by which it goes are carried along the chain.
+func (e *expiry) along(way []string) error {
+	own := map[netip.AddrPort]bool{}
+	for order, name := range way {
+		n := e.NATs[name]
+		inside := own
+		mine := func(m nat.Mapping) bool { return inside[m.LAN] }
+		if order == 0 {
+			mine = func(m nat.Mapping) bool { return e.has(m.LAN.Addr()) }
+		}
+		mappings, err := n.Mappings()
 		if err != nil {
-			return Effect{}, fmt.Errorf("expiring the mappings of %s: listing those of NAT %s: %w", f.Device, name, err)
+			return err
 		}
 		next := map[netip.AddrPort]bool{}
 		found := 0
@@ -92,22 +123,32 @@ func (f *MappingExpire) Inject(ctx context.Context, l Lab) (Effect, error) {
 				found++
 			}
 		}
-		if name == on || uplink == on {
-			if found == 0 {
-				return Effect{}, fmt.Errorf("expiring the mappings of %s: NAT %s has none that leads to that device through the NATs before it", f.Device, name)
-			}
-			gone, err := l.NATs[name].Expire(mine)
-			if err != nil {
-				return Effect{}, fmt.Errorf("expiring the mappings of %s at NAT %s: %w", f.Device, name, err)
-			}
-			if gone == 0 {
-				return Effect{}, fmt.Errorf("expiring the mappings of %s: NAT %s deleted none of %d", f.Device, name, found)
-			}
-			done = append(done, fmt.Sprintf("NAT %s forgot %s of %s", name, units.Count(gone, "mapping", "mappings"), f.Device))
-		}
 		own = next
+		if uplink, _, _ := strings.Cut(name, "."); name != e.on && uplink != e.on {
+			continue
+		}
+		if found == 0 && order > 0 && len(e.done) > 0 {
+			return fmt.Errorf("%s has none that leads to that device through the NATs before it", n)
+		}
+		if found == 0 {
+			e.without = append(e.without, n.String())
+			continue
+		}
+		gone, err := n.Expire(mine)
+		if err != nil {
+			return err
+		}
+		if gone == 0 {
+			return fmt.Errorf("%s deleted none of %d", n, found)
+		}
+		e.done = append(e.done, fmt.Sprintf("%s forgot %s of %s", n, countMappings(n, gone), e.device))
 	}
-	return Effect{At: time.Now(), Text: strings.Join(done, ", ")}, nil
+	return nil
+}
+
+// has says whether an address is the device's.
+func (e *expiry) has(a netip.Addr) bool {
+	return slices.ContainsFunc(e.host.Interfaces, func(i *lab.Interface) bool { return i.Addr.Addr() == a || i.Addr6.Addr() == a })
 }
 
 func sortedKeys[V any](m map[string]V) []string {

@@ -12,13 +12,13 @@ import (
 
 var natReboot = Kind{
 	Name:    "nat-reboot",
-	Summary: "The NAT restarts: every mapping is gone at once. Addresses and rules come back as they were, within the same instant.",
+	Summary: "The NAT restarts, and the IPv6 firewall beside it: every mapping is gone at once, and all state. Addresses and rules come back as they were, within the same instant.",
 	New:     func() Fault { return &NATReboot{} },
 }
 
-// NATReboot empties the mapping tables of an uplink's NATs, as a restart does.
+// NATReboot empties the mapping tables of an uplink's NATs and of its firewall, as a restart does.
 type NATReboot struct {
-	// On is the uplink whose NATs restart, or the name of one NAT ("cell.2").
+	// On is the uplink whose NATs and firewall restart, or the name of one of them ("cell.2", "cell.firewall").
 	On string `yaml:"on" json:"on"`
 }
 
@@ -32,14 +32,14 @@ func (f *NATReboot) Inject(ctx context.Context, l Lab) (Effect, error) {
 		n := l.NATs[name]
 		before, err := n.Mappings()
 		if err != nil {
-			return Effect{}, fmt.Errorf("rebooting NAT %s: listing its mappings: %w", name, err)
+			return Effect{}, fmt.Errorf("rebooting %s: listing its mappings: %w", n, err)
 		}
 		if err := n.Flush(); err != nil {
-			return Effect{}, fmt.Errorf("rebooting NAT %s: %w", name, err)
+			return Effect{}, fmt.Errorf("rebooting %s: %w", n, err)
 		}
 		after, err := n.Mappings()
 		if err != nil {
-			return Effect{}, fmt.Errorf("rebooting NAT %s: reading back its mappings: %w", name, err)
+			return Effect{}, fmt.Errorf("rebooting %s: reading back its mappings: %w", n, err)
 		}
 		old := make(map[uint32]bool, len(before))
 		for _, m := range before {
@@ -47,10 +47,10 @@ func (f *NATReboot) Inject(ctx context.Context, l Lab) (Effect, error) {
 		}
 		for _, m := range after {
 			if old[m.ID] {
-				return Effect{}, fmt.Errorf("rebooting NAT %s: mapping %s of %s outlived the flush", name, m.WAN, m.LAN)
+				return Effect{}, fmt.Errorf("rebooting %s: mapping %s of %s outlived the flush", n, m.WAN, m.LAN)
 			}
 		}
-		done = append(done, fmt.Sprintf("NAT %s forgot %s", name, units.Count(len(before), "mapping", "mappings")))
+		done = append(done, fmt.Sprintf("%s forgot %s", n, countMappings(n, len(before))))
 	}
 	return Effect{At: time.Now(), Text: strings.Join(done, ", ")}, nil
 }

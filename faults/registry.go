@@ -7,12 +7,14 @@ import (
 	"strings"
 
 	"outlive/lab/units"
+	"outlive/nat"
 )
 
 // kinds is the registry: a new fault is one file and one line here.
 var kinds = []Kind{
 	natReboot,
 	mappingExpire,
+	mappingPressure,
 	serverKill,
 	serverPowerOff,
 }
@@ -78,4 +80,12 @@ func Parameters(k Kind) []string {
 		names = append(names, name)
 	}
 	return names
+}
+
+// countMappings says how many mappings, or of a firewall state records, something is about.
+func countMappings(n *nat.NAT, count int) string {
+	if n.Firewall() {
+		return units.Count(count, "state record", "state records")
+	}
+	return units.Count(count, "mapping", "mappings")
 }

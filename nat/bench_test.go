@@ -46,3 +46,29 @@ func BenchmarkLookUp(b *testing.B) {
 		}
 	})
 }
+
+// The same with the longest of rulesets for nft that are usual.
+func BenchmarkInstallNFT(b *testing.B) {
+	labtest.Benchmark(b, func(b *testing.B) {
+		p := Profile{
+			Filtering: EndpointIndependent, Hairpin: true, Pool: Pool{Addresses: 4}, Limits: Limits{Mappings: 1000},
+			Refresh: Refresh{Direction: RefreshOutbound},
+		}
+		for b.Loop() {
+			b.StopTimer()
+			ns, err := netns.New()
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.StartTimer()
+			n, err := Install(b.Context(), &lab.Host{Name: "cell", NS: ns}, p)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.StopTimer()
+			n.Close()
+			ns.Close()
+			b.StartTimer()
+		}
+	})
+}

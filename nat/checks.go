@@ -13,7 +13,7 @@ import (
 // Checks gives what this package needs of the machine, each found out by trying it
 // in a namespace of its own. They are to be tried inside a sandbox.
 func Checks() []feature.Check {
-	return []feature.Check{
+	checks := []feature.Check{
 		{Name: "iptables-restore", Try: tryTool},
 		{Name: "connection tracking", Try: tryConntrack},
 		{Name: "connection states in iptables", Try: tryRules("filtering by the state of connections", "CONFIG_NETFILTER_XT_MATCH_CONNTRACK", "xt_conntrack",
@@ -24,7 +24,30 @@ func Checks() []feature.Check {
 			"*nat", "-A POSTROUTING -o wan+ -j MASQUERADE")},
 		{Name: "masquerading with random ports", Try: tryRules("address translation to random ports", "iptables 1.6.2 or newer", "xt_MASQUERADE",
 			"*nat", "-A POSTROUTING -o wan+ -j MASQUERADE --random-fully")},
+		{Name: "nft", Try: tryNFT},
 	}
+	for _, need := range nftNeeds {
+		checks = append(checks, feature.Check{Name: need.name, Try: need.try})
+	}
+	return checks
+}
+
+// tryNFT says which nft is in use.
+func tryNFT(ctx context.Context) (string, error) {
+	tool, err := nftTool()
+	if err != nil {
+		return "", err
+	}
+	ns, err := netns.New()
+	if err != nil {
+		return "", err
+	}
+	defer ns.Close()
+	said, version, err := runTool(ctx, ns, "", tool, "--version")
+	if err != nil {
+		return "", fmt.Errorf("running %s: %w: %s", tool, err, strings.TrimSpace(said))
+	}
+	return strings.TrimPrefix(strings.TrimSpace(version), "nftables ") + ", " + tool, nil
 }
 
 // tryTool says which iptables-restore is in use, and its variant and version.

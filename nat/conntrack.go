@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/mdlayher/netlink"
@@ -18,7 +19,7 @@ import (
 )
 
 // Mappings gives the entries of the table that translate a scenario's TCP and UDP
-// connections. Those of the self-check are left out, as are expired ones.
+// connections. Those of the self-check and of bystanders are left out, as are expired ones.
 func (n *NAT) Mappings() ([]Mapping, error) {
 	flows, err := n.table.dump()
 	if err != nil {
@@ -26,12 +27,27 @@ func (n *NAT) Mappings() ([]Mapping, error) {
 	}
 	var mappings []Mapping
 	for _, f := range flows {
-		if m, ok := mappingOf(f); ok {
-			mappings = append(mappings, m)
+		m, ok := mappingOf(f)
+		if !ok {
+			continue
 		}
+		if n.gated() {
+			left, kept, err := n.leftInGate(m)
+			if err != nil {
+				return nil, fmt.Errorf("listing the mappings of NAT %s: %w", n.host.Name, err)
+			}
+			if !kept {
+				continue
+			}
+			m.Left = min(m.Left, units.Seconds(left.Truncate(time.Second)))
+		}
+		mappings = append(mappings, m)
 	}
 	return mappings, nil
 }
+
+// gated says that the rules let go of a mapping when they choose, whatever conntrack has.
+func (n *NAT) gated() bool { return n.elements != nil && n.profile.Gated() }
 
 // Flush deletes every entry of the table, those of the self-check too, as a
 // restart of the NAT does.
@@ -41,7 +57,8 @@ func (n *NAT) Flush() error {
 	if err := n.table.conn.Flush(); err != nil {
 		return fmt.Errorf("flushing the mappings of NAT %s: %w", n.host.Name, err)
 	}
-	return nil
+	// Last, because a packet of an entry that is still there would bring back what the rules have of it.
+	return n.shutAll()
 }
 
 // Expire deletes the mappings for which match holds and says how many it deleted.
@@ -66,8 +83,66 @@ func (n *NAT) Expire(match func(Mapping) bool) (int, error) {
 		if gone {
 			deleted++
 		}
+		if err := n.shut(m); err != nil {
+			return deleted, err
+		}
 	}
 	return deleted, nil
+}
+
+// Strangers is how many mappings lead to lab.Nowhere: what bystanders have opened and
+// this NAT has let them have.
+func (n *NAT) Strangers() (int, error) {
+	flows, err := n.table.dump()
+	if err != nil {
+		return 0, fmt.Errorf("counting the mappings of strangers at NAT %s: %w", n.host.Name, err)
+	}
+	count := 0
+	for _, f := range flows {
+		if f.TupleOrig.IP.DestinationAddress == lab.Nowhere {
+			count++
+		}
+	}
+	return count, nil
+}
+
+// evictions are the entries that were deleted to make room for others, by their
+// numbers, until somebody asks. The zero value is ready.
+type evictions struct {
+	mu  sync.Mutex
+	ids map[uint32]bool
+}
+
+func (e *evictions) add(id uint32) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.ids == nil {
+		e.ids = map[uint32]bool{}
+	}
+	e.ids[id] = true
+}
+
+// take says whether an entry is among them, and forgets it.
+func (e *evictions) take(id uint32) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	known := e.ids[id]
+	delete(e.ids, id)
+	return known
+}
+
+// evict deletes an entry to make room for another, of conntrack's table only. It is
+// false if it had gone already.
+func (n *NAT) evict(f conntrack.Flow) (bool, error) {
+	if _, ours := mappingOf(f); ours {
+		// First, because the news of its end may be faster than the answer.
+		n.evictions.add(f.ID)
+	}
+	gone, err := n.table.remove(f)
+	if err != nil || !gone {
+		n.evictions.take(f.ID)
+	}
+	return gone, err
 }
 
 // touch notes that the lab is deleting mappings: before, so that no one takes a
@@ -164,8 +239,9 @@ var tcpStates = [...]string{
 	"NONE", "SYN_SENT", "SYN_RECV", "ESTABLISHED", "FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "TIME_WAIT", "CLOSE", "SYN_SENT2",
 }
 
-// mappingOf reads an entry as a mapping of the scenario. It is none if it
-// translates nothing, is neither TCP nor UDP, or belongs to the self-check.
+// mappingOf reads an entry as a mapping of the scenario; of IPv6, as the state record of a
+// firewall. It is none if it
+// translates nothing that it should, is neither TCP nor UDP, or belongs to the self-check or to a bystander.
 func mappingOf(f conntrack.Flow) (Mapping, bool) {
 	m := Mapping{
 		ID:     f.ID,
@@ -185,7 +261,8 @@ func mappingOf(f conntrack.Flow) (Mapping, bool) {
 	default:
 		return Mapping{}, false
 	}
-	if m.LAN.Addr() == m.WAN.Addr() || lab.ProbeNetwork.Contains(m.LAN.Addr()) {
+	if m.LAN.Addr().Is4() && m.LAN.Addr() == m.WAN.Addr() || m.Remote.Addr() == lab.Nowhere ||
+		lab.ProbeNetwork.Contains(m.LAN.Addr()) || lab.ProbeNetwork6.Contains(m.LAN.Addr()) || lab.ProbeNetwork6.Contains(m.Remote.Addr()) {
 		return Mapping{}, false
 	}
 	return m, true

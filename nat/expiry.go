@@ -21,6 +21,9 @@ const (
 	scanStep = 50 * time.Millisecond
 	// lastStep is the distance of looks at an entry that may expire any moment.
 	lastStep = 4 * time.Millisecond
+	// gateLead is how long before the rules let go of a mapping it is looked at once more:
+	// whatever refreshes it then gives it longer than is left until the next look.
+	gateLead = 100 * time.Millisecond
 	// grace is how long the event of a deletion may take after a look found nothing.
 	grace = 200 * time.Millisecond
 )
@@ -37,10 +40,19 @@ type watcher struct {
 	// waiting at that time tell of the past.
 	resynced time.Time
 	ended    map[uint32]bool
+	// gate says how long the rules keep a mapping if nothing refreshes it; not ok if they
+	// have it no more. It is nil where conntrack alone decides.
+	gate func(Mapping) (left time.Duration, ok bool, err error)
+	// forgotten are the mappings that the rules have let go of while conntrack still has them.
+	forgotten map[uint32]bool
 }
 
 func newWatcher(n *NAT, look *table, report func(MappingEvent)) *watcher {
-	return &watcher{nat: n, look: look, report: report, entries: map[uint32]*entry{}}
+	w := &watcher{nat: n, look: look, report: report, entries: map[uint32]*entry{}, forgotten: map[uint32]bool{}}
+	if n.gated() {
+		w.gate = n.leftInGate
+	}
+	return w
 }
 
 // minimum is the shortest timeout that the kernel can give the mapping without
@@ -63,8 +75,11 @@ type entry struct {
 	mapping Mapping
 	flow    conntrack.Flow
 	// seen is when the kernel last had it. It cannot have expired before safe. If
-	// nothing has refreshed it since it was seen, it expires between earliest and latest.
+	// nothing has refreshed it since it was seen, conntrack lets it expire between earliest and latest.
 	seen, safe, earliest, latest time.Time
+	// gated is when the rules let it expire if nothing has refreshed it, to a tick. It is
+	// zero where they do not.
+	gated time.Time
 	// minimum is the shortest timeout that a packet can give it, and rough says that
 	// what is known comes from an event.
 	minimum time.Duration
@@ -107,7 +122,26 @@ func (e *entry) learn(at time.Time, m Mapping, minimum time.Duration, event bool
 	if soonest := at.Add(minimum - slack); soonest.Before(earliest) && soonest.After(at) {
 		e.safe = soonest
 	}
+	e.gated = time.Time{}
 	e.plan(at, m.Left.D() >= time.Second)
+}
+
+// limit takes in how long the rules keep the mapping that conntrack has just told of.
+func (e *entry) limit(at time.Time, left time.Duration) {
+	e.gated = at.Add(left)
+	if soonest := e.gated.Add(-tick); soonest.Before(e.safe) {
+		e.safe = soonest
+		if e.safe.Before(at) {
+			e.safe = at
+		}
+	}
+	next := e.gated.Add(-gateLead)
+	if left <= gateLead {
+		next = e.gated.Add(tick)
+	}
+	if next.Before(e.next) {
+		e.next = next
+	}
 }
 
 // plan sets the time of the next look. wholeSeconds says that the kernel still
@@ -125,6 +159,54 @@ func (e *entry) plan(now time.Time, wholeSeconds bool) {
 	}
 	if e.safe.Before(e.next) && e.safe.After(now) {
 		e.next = e.safe
+	}
+}
+
+// learn takes in what the kernel said of a mapping, and asks the rules about it where
+// it is they who decide.
+func (w *watcher) learn(e *entry, at time.Time, m Mapping, event bool) error {
+	left, kept, asked, err := w.ask(m)
+	if err != nil {
+		return err
+	}
+	if !kept {
+		w.forget(e, asked)
+		return nil
+	}
+	e.learn(at, m, w.minimum(m), event)
+	if w.gate != nil {
+		e.limit(asked, left)
+	}
+	w.due.fix(e)
+	return nil
+}
+
+// ask asks the rules how long they keep a mapping. Where it is not they who decide they keep it.
+func (w *watcher) ask(m Mapping) (left time.Duration, kept bool, at time.Time, err error) {
+	if w.gate == nil {
+		return 0, true, time.Now(), nil
+	}
+	left, kept, err = w.gate(m)
+	return left, kept, time.Now(), err
+}
+
+// forget deals with a mapping that the rules do not have any more, while conntrack
+// does, which may be for long, without anything coming of it.
+func (w *watcher) forget(e *entry, at time.Time) {
+	switch {
+	case !at.Before(e.safe):
+		if !e.gated.IsZero() {
+			e.latest = e.gated.Add(tick)
+		}
+		w.forgotten[e.mapping.ID] = true
+		w.finish(e, at, CauseExpired, false)
+	case e.missed.IsZero():
+		// Somebody deletes it, and conntrack's event knows who.
+		e.missed, e.next = at, at.Add(grace)
+		w.due.fix(e)
+	case !at.Before(e.missed.Add(grace)):
+		w.forgotten[e.mapping.ID] = true
+		w.finish(e, e.missed, w.causeUnseen(e, e.missed), true)
 	}
 }
 
@@ -164,9 +246,7 @@ func (w *watcher) lookAt(e *entry) error {
 	}
 	if ok && got.ID == e.mapping.ID {
 		if m, ok := mappingOf(got); ok {
-			e.learn(now, m, w.minimum(m), false)
-			w.due.fix(e)
-			return nil
+			return w.learn(e, now, m, false)
 		}
 	}
 	if e.missed.IsZero() {

@@ -24,6 +24,11 @@ type NAT struct {
 	profile Profile
 	rules   string
 	table   *table
+	// elements is a way to the maps in which the rules have the mappings; nil where conntrack has them.
+	elements *elements
+
+	// evictor keeps it within its limits, if that takes one.
+	evictor *evictor
 
 	// checking is held by the one self-check that may run; it guards prober.
 	checking sync.Mutex
@@ -35,18 +40,25 @@ type NAT struct {
 	// touched is when the lab last deleted mappings, and touches how often it began or ended to.
 	touched time.Time
 	touches int
+	// evictions are those that Watch has not told of yet.
+	evictions evictions
 }
 
-// Install makes the host a NAT of the given profile: its kernel settings, then
-// its rules by one run of iptables-restore, then the settings read back. The
+// Install makes the host a NAT of the given profile, or if it is to be a firewall
+// (lab.RoleFirewall) an IPv6 firewall: its kernel settings, then
+// its rules by one run of iptables-restore or nft, then the settings read back. The
 // host's interfaces need not be there yet. Mapping events are kept for Watch from
 // here on. The error is a *RuleError where the rules were refused, a
 // *feature.Unsupported where the kernel or a tool lacks something.
 func Install(ctx context.Context, host *lab.Host, p Profile) (*NAT, error) {
-	n := &NAT{host: host, profile: p.Complete(), rules: Rules(p)}
+	n := &NAT{host: host, profile: p.Complete()}
+	if n.Firewall() {
+		n.profile = p.CompleteFirewall()
+	}
+	n.rules = n.profileRules()
 	if err := n.install(ctx); err != nil {
 		n.Close()
-		return nil, fmt.Errorf("making %s a NAT: %w", host.Name, err)
+		return nil, fmt.Errorf("making %s a %s: %w", host.Name, n.kind(), err)
 	}
 	return n, nil
 }
@@ -61,13 +73,21 @@ func (n *NAT) install(ctx context.Context) error {
 	if n.events, err = openEvents(n.host.NS); err != nil {
 		return err
 	}
-	if err := setSysctls(n.host.NS, Sysctls(n.profile)); err != nil {
+	if !n.Firewall() && n.backend() == BackendNFTables {
+		if n.elements, err = openElements(n.host.NS); err != nil {
+			return err
+		}
+	}
+	if err := setSysctls(n.host.NS, n.sysctls()); err != nil {
 		return err
 	}
-	if err := restore(ctx, n.host.NS, n.rules); err != nil {
+	if err := n.apply(ctx, n.host.NS, n.rules); err != nil {
 		return err
 	}
-	if wrong := compareSysctls(n.host.NS, Sysctls(n.profile)); len(wrong) > 0 {
+	if err := n.startEvictor(); err != nil {
+		return err
+	}
+	if wrong := compareSysctls(n.host.NS, n.sysctls()); len(wrong) > 0 {
 		return fmt.Errorf("reading back its settings: %s", strings.Join(wrong, "; "))
 	}
 	return nil
@@ -85,8 +105,15 @@ func (n *NAT) Close() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	var problems []error
+	if n.evictor != nil {
+		problems = append(problems, n.evictor.close())
+		n.evictor = nil
+	}
 	if n.table != nil {
 		problems = append(problems, n.table.Close())
+	}
+	if n.elements != nil {
+		problems = append(problems, n.elements.Close())
 	}
 	if n.events != nil {
 		problems = append(problems, n.events.Close())
@@ -107,7 +134,7 @@ func (n *NAT) Rules() string { return n.rules }
 // Counters gives the rules as the kernel has them now, with the packets and bytes
 // that each has matched (iptables-save -c).
 func (n *NAT) Counters(ctx context.Context) (string, error) {
-	text, err := save(ctx, n.host.NS, "-c")
+	text, err := n.listing(ctx, n.host.NS, true)
 	if err != nil {
 		return "", fmt.Errorf("reading the rule counters of NAT %s: %w", n.host.Name, err)
 	}

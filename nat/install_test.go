@@ -246,7 +246,7 @@ func TestProbesAreApart(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := newProber(l.table, probe)
+		p, err := newProber(l.NAT, probe)
 		if err != nil {
 			t.Fatal(err)
 		}

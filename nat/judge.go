@@ -21,22 +21,26 @@ type probed struct {
 
 // surelyLate says that the mapping must have been gone when the probe came.
 func (r *round) surelyLate(p probed) bool {
-	return r.deleting || p.least > r.timeout+2*tick
+	return r.deleting || p.least > r.timeoutOf(p.aim)+2*tick
 }
 
 // sharp says that the probe came soon enough after the timeout to tell it from the
 // next longer one.
 func (r *round) sharp(p probed) bool {
-	return r.deleting || p.most < r.timeout+time.Second-2*tick
+	return r.deleting || p.most < r.timeoutOf(p.aim)+time.Second-2*tick
 }
 
 // tooLate notes a probe that came when it could prove nothing.
 func (r *round) tooLate(p probed) {
-	meant := r.timeout + probeMargin
-	if p.aim == aliveLAN || p.aim == aliveWAN {
-		meant = r.timeout - probeMargin
+	meant := r.timeoutOf(p.aim) + probeMargin
+	if p.aim == aliveLAN || p.aim == aliveWAN || p.aim == aliveUDP {
+		meant = r.timeoutOf(p.aim) - probeMargin
 	}
-	r.note("the lab was late: a probe meant for %s of silence came after %s to %s", readable(meant), readable(p.least), readable(p.most))
+	r.wasLate(meant, p.least, p.most)
+}
+
+func (r *round) wasLate(meant, least, most time.Duration) {
+	r.note("the lab was late: a probe meant for %s of silence came after %s to %s", readable(meant), readable(least), readable(most))
 }
 
 // judgeAlive is for a probe just before the timeout: it must pass.
@@ -44,11 +48,12 @@ func (r *round) judgeAlive(p probed) {
 	switch {
 	case p.passed:
 		r.good[p.aim]++
-		if !r.deleting {
+		if !r.deleting && !p.aim.udp() {
 			r.lastAlive = max(r.lastAlive, p.least)
 		}
-	case r.deleting || p.most < r.timeout-2*tick:
-		r.wrong(p.aim, "%s did not pass after %s of silence, although the timeout asked for is %s", p.aim, readable(p.most), units.Duration(r.timeout))
+	case r.deleting || p.most < r.timeoutOf(p.aim)-2*tick:
+		r.wrong(p.aim, "%s did not pass after %s of silence, although the timeout asked for is %s",
+			p.aim, readable(p.most), units.Duration(r.timeoutOf(p.aim)))
 	default:
 		r.tooLate(p)
 	}
@@ -61,7 +66,7 @@ func (r *round) dead(p probed) bool {
 		r.tooLate(p)
 		return false
 	}
-	if !r.deleting && (r.firstDead == 0 || p.most < r.firstDead) {
+	if !r.deleting && !p.aim.udp() && (r.firstDead == 0 || p.most < r.firstDead) {
 		r.firstDead = p.most
 	}
 	return true
@@ -73,31 +78,33 @@ func (r *round) stillAlive(p probed) {
 		r.tooLate(p)
 		return
 	}
-	if p.aim == lateWAN {
+	switch p.aim {
+	case lateWAN:
 		r.seen.WAN = wanPass
-	} else {
+	case lateLAN, lateFIN:
 		r.seen.LAN = lanPass
 	}
 	if r.deleting {
 		r.wrong(p.aim, "%s passed although its mapping had been deleted", p.aim)
 		return
 	}
-	r.wrong(aliveLAN, "a connection still had its mapping after %s of silence; the timeout asked for is %s", readable(p.least), units.Duration(r.timeout))
+	r.wrong(aliveLAN, "a %s still had its mapping after %s of silence; the timeout asked for is %s",
+		p.aim.what(), readable(p.least), units.Duration(r.timeoutOf(p.aim)))
 }
 
 // judgeLAN is for a late packet from the LAN side.
 func (r *round) judgeLAN(p probed, saw sighting) error {
-	outcome, port := LANDrop, p.mapped.Port()
+	outcome, now := LANDrop, p.mapped
 	for _, s := range saw.wan {
 		switch {
-		case s.from.Addr() != r.prober.wan.near:
+		case !r.prober.translated(p.inside, s.from.Addr()):
 			r.seen.LAN = lanLeak
 			r.wrong(p.aim, "%s left on the WAN side with its private address %s", p.aim, s.from.Addr())
 			return nil
-		case sameContent(s, p.sent) && s.from == p.mapped:
+		case s.same(p.sent) && s.from == p.mapped:
 			outcome = LANRevive
-		case sameContent(s, p.sent):
-			outcome, port = LANRemap, s.from.Port()
+		case s.same(p.sent):
+			outcome, now = LANRemap, s.from
 		default:
 			r.wrong(p.aim, "%s made the NAT send %s on the WAN side", p.aim, s)
 			return nil
@@ -135,27 +142,27 @@ func (r *round) judgeLAN(p probed, saw sighting) error {
 		return nil
 	}
 	if outcome == LANRevive || outcome == LANRemap {
-		return r.answer(p, port)
+		return r.answer(p, now)
 	}
 	r.good[p.aim]++
 	return nil
 }
 
 // answer proves that a mapping made anew also carries packets inwards.
-func (r *round) answer(p probed, port uint16) error {
+func (r *round) answer(p probed, now netip.AddrPort) error {
 	f := *p.flow
 	f.lanNext += uint32(len(p.sent.payload))
 	back := f.inward(ack, "")
-	if port != f.mapped.Port() {
+	if now != f.mapped {
 		// The far end does not know the connection under its new port.
 		back = f.inward(rst, "")
 	}
-	back.to = netip.AddrPortFrom(f.mapped.Addr(), port)
+	back.to = now
 	saw, err := r.prober.fromWAN(back)
 	if err != nil {
 		return err
 	}
-	if !r.passedIn(back, saw) {
+	if !r.passedIn(p.shot, back, saw) {
 		r.wrong(p.aim, "%s made its mapping anew, but the answer to it did not come in", p.aim)
 		return nil
 	}
@@ -182,7 +189,7 @@ func (r *round) judgeFIN(p probed, outcome LateLAN) {
 
 // judgeWAN is for a late packet from the WAN side.
 func (r *round) judgeWAN(p probed, saw sighting) {
-	if r.passedIn(p.sent, saw) {
+	if r.passedIn(p.shot, p.sent, saw) {
 		r.stillAlive(p)
 		return
 	}
@@ -209,4 +216,14 @@ func (r *round) judgeWAN(p probed, saw sighting) {
 		return
 	}
 	r.good[p.aim]++
+}
+
+// judgeUDP is for a late datagram from the WAN side, which every NAT drops.
+func (r *round) judgeUDP(p probed) {
+	switch {
+	case p.passed:
+		r.stillAlive(p)
+	case r.dead(p):
+		r.good[p.aim]++
+	}
 }

@@ -23,14 +23,18 @@ type connection struct {
 // connect opens connections from the phone to the server and sends a byte each way.
 func (l *natLab) connect(t *testing.T, n int) []*connection {
 	t.Helper()
-	listener, err := l.server.NS.Listen(t.Context(), "tcp4", "198.51.100.1:0")
+	address := "198.51.100.1:0"
+	if l.Firewall() {
+		address = "[2001:db8::1]:0"
+	}
+	listener, err := l.server.NS.Listen(t.Context(), "tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer listener.Close()
 	var all []*connection
 	for range n {
-		client, err := l.phone.NS.Dial(t.Context(), "tcp4", listener.Addr().String())
+		client, err := l.phone.NS.Dial(t.Context(), "tcp", listener.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -127,32 +131,66 @@ func TestLatePackets(t *testing.T) {
 		for _, late := range combinations() {
 			t.Run(string(late.LAN)+"-"+string(late.WAN), func(t *testing.T) {
 				t.Parallel()
-				l := build(t, profile(time.Second, late.LAN, late.WAN))
-				s := sniff(t, l.Topology)
-				gone := watch(t, l.NAT)
-				all := l.connect(t, 3)
-				for _, c := range all {
-					if e := gone.await(t, MappingGone, c.lan, 1, 5*time.Second); e.Cause != CauseExpired {
-						t.Fatalf("the mapping of %s went because it was %s", c.lan, e.Cause)
-					}
-				}
-				start := s.mark()
-				lateClient(t, s, start, late.LAN, all[0])
-				lateServer(t, s, start, late.WAN, all[1])
-				lateFin(t, s, start, late.LAN, all[2])
-
-				// What was sent so far is behind a new connection that works.
-				l.connect(t, 1)
-				private := func(p sniffed) bool {
-					return (p.point == "cell:wan" || p.point == "server:cell") &&
-						(netip.MustParsePrefix("10.0.0.0/8").Contains(p.from.Addr()) || netip.MustParsePrefix("10.0.0.0/8").Contains(p.to.Addr()))
-				}
-				if leaks := s.find(0, private); len(leaks) > 0 {
-					t.Errorf("private addresses on the WAN side: %v", leaks)
-				}
+				latePackets(t, profile(time.Second, late.LAN, late.WAN))
 			})
 		}
 	})
+}
+
+// The same with rulesets for nft, of each kind that treats late packets in a way of its own.
+func TestLatePacketsNFT(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		for name, p := range map[string]Profile{
+			"open":     {Filtering: EndpointIndependent, Hairpin: true},
+			"strict":   {Mapping: AddressAndPortDependent, Ports: Ports{Allocation: PortRandom, Block: 500}},
+			"pool":     {Pool: Pool{Addresses: 4, Paired: true}},
+			"outbound": {Refresh: Refresh{Direction: RefreshOutbound}},
+			"data":     {Filtering: EndpointIndependent, Refresh: Refresh{IgnoreACK: true}},
+		} {
+			for _, late := range combinations() {
+				if (late.LAN == LANRemap || late.LAN == LANRevive) && p.Gated() || late.LAN == LANRevive && p.Ports.Allocation == PortRandom {
+					continue // Check refuses these.
+				}
+				t.Run(name+"/"+string(late.LAN)+"-"+string(late.WAN), func(t *testing.T) {
+					t.Parallel()
+					timed := profile(time.Second, late.LAN, late.WAN)
+					p := p
+					p.Timeouts, p.Late = timed.Timeouts, timed.Late
+					if late.LAN == LANRemap && p.Ports.Allocation == "" {
+						p.Mapping, p.Ports.Allocation = EndpointIndependent, PortRandom
+					}
+					latePackets(t, p)
+				})
+			}
+		}
+	})
+}
+
+func latePackets(t *testing.T, p Profile) {
+	late := p.Late
+	l := build(t, p)
+	s := sniff(t, l.Topology)
+	gone := watch(t, l.NAT)
+	all := l.connect(t, 3)
+	for _, c := range all {
+		if e := gone.await(t, MappingGone, c.lan, 1, 5*time.Second); e.Cause != CauseExpired {
+			t.Fatalf("the mapping of %s went because it was %s", c.lan, e.Cause)
+		}
+	}
+	start := s.mark()
+	lateClient(t, s, start, late.LAN, all[0])
+	lateServer(t, s, start, late.WAN, all[1])
+	lateFin(t, s, start, late.LAN, all[2])
+
+	// What was sent so far is behind a new connection that works.
+	l.connect(t, 1)
+	private := func(p sniffed) bool {
+		return (p.point == "cell:wan" || p.point == "server:cell") &&
+			(netip.MustParsePrefix("10.0.0.0/8").Contains(p.from.Addr()) || netip.MustParsePrefix("10.0.0.0/8").Contains(p.to.Addr()))
+	}
+	if leaks := s.find(0, private); len(leaks) > 0 {
+		t.Errorf("private addresses on the WAN side: %v", leaks)
+	}
 }
 
 // lateClient: the client writes on a connection whose mapping has expired.

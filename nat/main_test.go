@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -92,6 +93,63 @@ func (l *natLab) iptables(t *testing.T, args ...string) {
 	if err := cmd.Wait(); err != nil {
 		t.Fatalf("iptables %v: %v", args, err)
 	}
+}
+
+// letIn adds rules, and lets packets through which they have sent to an inside host.
+func letIn(ruleset string) func(*testing.T, *natLab) {
+	return func(t *testing.T, l *natLab) {
+		t.Helper()
+		l.iptables(t, strings.Fields("-I FORWARD -m conntrack --ctstate DNAT -j ACCEPT")...)
+		nftables(ruleset)(t, l)
+	}
+}
+
+// exchange replaces the rules of a NAT by those of another profile that nft makes.
+func (l *natLab) exchange(t *testing.T, p Profile) {
+	t.Helper()
+	p = p.Complete()
+	if p.Backend() != BackendNFTables {
+		t.Fatal("the other profile is not one for nft")
+	}
+	nftables("flush ruleset\n"+rulesFor(p, siteOf(l.host, p)))(t, l)
+}
+
+// nftables adds rules to those of a NAT behind its back.
+func nftables(ruleset string) func(*testing.T, *natLab) {
+	return func(t *testing.T, l *natLab) {
+		t.Helper()
+		cmd := exec.Command("nft", "-f", "-")
+		cmd.Stdin = strings.NewReader(ruleset)
+		var said strings.Builder
+		cmd.Stderr = &said
+		if err := l.host.NS.Start(cmd); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Wait(); err != nil {
+			t.Fatalf("nft: %v: %s", err, said.String())
+		}
+	}
+}
+
+// cone are rules that let packets in to every inside endpoint that has sent, whose
+// port the NAT must have kept: from whom the keys say, and on the way that enters names.
+func cone(learn, find, enters string) string {
+	return `
+		table ip cone {
+			map ends {
+				type ` + strings.ReplaceAll(learn, "ip daddr", "ipv4_addr") + ` inet_proto . inet_service : ipv4_addr . inet_service
+				size 65535
+				flags dynamic
+			}
+			chain learn {
+				type filter hook forward priority -10;
+				oifname wan9 meta l4proto { tcp, udp } add @ends { ` + learn + ` ip protocol . th sport : ip saddr . th sport }
+			}
+			chain in {
+				type nat hook prerouting priority -101;
+				` + enters + ` meta l4proto { tcp, udp } dnat ip to ` + find + ` ip protocol . th dport map @ends
+			}
+		}`
 }
 
 // within gives a context with a limit.

@@ -40,6 +40,9 @@ const (
 	// first answer to it was a reset, a new connection took over its addresses and
 	// ports, or the interface that it translated to went down.
 	CauseClosed = "closed"
+	// CauseEvicted: the table was full, and it had to make room for another
+	// (Limits.WhenFull).
+	CauseEvicted = "evicted"
 )
 
 // MappingEvent is the ground truth about one mapping, asked of the kernel and
@@ -59,4 +62,10 @@ type MappingEvent struct {
 	// Lost says that the kernel dropped events, so that At may be late and other
 	// mappings may be missing.
 	Lost bool `json:"lost,omitempty"`
+}
+
+// CanBeFull says whether a new connection may find no room for its mapping: the
+// table is limited, or the ports are more than by their nature.
+func (p Profile) CanBeFull() bool {
+	return p.Limits.Mappings > 0 || p.Limits.Subscriber > 0 || p.Ports.Block > 0 || p.Ports.Range != PortRange{}
 }

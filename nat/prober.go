@@ -1,47 +1,48 @@
 package nat
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
-	"runtime"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
-	"unsafe"
-
-	"github.com/ti-mo/conntrack"
-	"golang.org/x/sys/unix"
 
 	"outlive/lab"
 )
 
-// answerLimit bounds the wait for a packet that must come, which takes
-// microseconds: it is for a machine that stands still.
-const answerLimit = 2 * time.Second
-
-// probePort is where the far end of every probe connection is.
-const probePort = 443
+const (
+	// probePort is where the far end of every probe connection is, and markerPort
+	// where the near end of the markers is.
+	probePort  = 443
+	markerPort = 19999
+)
 
 // prober speaks for both ends of probe connections through one NAT. It makes its
 // packets itself, so that no TCP of the kernel repeats, acknowledges or resets
-// anything: what is seen comes from the NAT. It is used by one goroutine.
+// anything: what is seen comes from the NAT. It can be any host of the networks
+// behind its two, so that no NAT counts its connections as those of one host. It is
+// used by one goroutine.
 type prober struct {
-	table    *table
+	nat      *NAT
 	lan, wan *wireEnd
-	port     uint16
-	markers  int
+	// outside are the addresses that the NAT has towards the prober; a firewall has none.
+	outside []netip.Addr
+	// insides and outsides are where its other hosts have their addresses.
+	insides, outsides netip.Prefix
+	// host is the inside host whose turn it is, and flows is how many flows it has.
+	host  netip.Addr
+	flows int
+	// taken and used are how many hosts and flows there have been since all were
+	// deleted, and filled says of TCP and UDP whether the spare host's block was filled.
+	taken, used int
+	filled      [2]bool
+	// port is the last inside port in use, and packets counts what was sent.
+	port    uint16
+	packets int
 }
 
-// wireEnd is a packet socket on one interface of a probe.
-type wireEnd struct {
-	side  string
-	addr  netip.Addr // of the probe's host
-	near  netip.Addr // of the NAT on this wire
-	iface *lab.Interface
-	fd    int
-}
-
-func newProber(t *table, p *lab.Probe) (*prober, error) {
+func newProber(n *NAT, p *lab.Probe) (*prober, error) {
 	lan, err := openEnd("LAN", p.LAN)
 	if err != nil {
 		return nil, err
@@ -51,7 +52,38 @@ func newProber(t *table, p *lab.Probe) (*prober, error) {
 		lan.close()
 		return nil, err
 	}
-	return &prober{table: t, lan: lan, wan: wan, port: 40000}, nil
+	prober := &prober{
+		nat: n, lan: lan, wan: wan, insides: p.Insides, outsides: p.Outsides,
+		host: p.Insides.Addr(), port: markerPort,
+	}
+	if !n.Firewall() {
+		prober.outside = []netip.Addr{wan.near}
+		if n.profile.Pool.Addresses > 1 {
+			prober.outside = siteOf(n.host, n.profile).sides[1].outside
+		}
+	}
+	return prober, nil
+}
+
+// translated says whether an inside endpoint is to be seen from outside under this
+// address: one of the NAT's, or its own where a firewall translates nothing.
+func (p *prober) translated(inside netip.AddrPort, seen netip.Addr) bool {
+	if p.nat.Firewall() {
+		return seen == inside.Addr()
+	}
+	return slices.Contains(p.outside, seen)
+}
+
+// outsideWords says under which addresses.
+func (p *prober) outsideWords(inside netip.AddrPort) string {
+	if p.nat.Firewall() {
+		return inside.Addr().String()
+	}
+	words := make([]string, len(p.outside))
+	for i, a := range p.outside {
+		words[i] = a.String()
+	}
+	return strings.Join(words, " or ")
 }
 
 // takeProber gives the NAT's prober, made at the first self-check and kept, so
@@ -63,7 +95,7 @@ func (n *NAT) takeProber(t *lab.Topology) (*prober, error) {
 	if n.prober == nil {
 		probe, err := t.AddProbe(n.host.Name)
 		if err == nil {
-			n.prober, err = newProber(n.table, probe)
+			n.prober, err = newProber(n, probe)
 		}
 		if err != nil {
 			n.checking.Unlock()
@@ -76,228 +108,6 @@ func (n *NAT) takeProber(t *lab.Topology) (*prober, error) {
 func (p *prober) close() {
 	p.lan.close()
 	p.wan.close()
-}
-
-func openEnd(side string, host *lab.Host) (*wireEnd, error) {
-	i := host.Interfaces[0]
-	e := &wireEnd{side: side, addr: i.Addr.Addr(), near: i.Peer.Addr.Addr(), iface: i, fd: -1}
-	fail := func(err error) (*wireEnd, error) {
-		e.close()
-		return nil, fmt.Errorf("opening the probe's %s side: %w", side, err)
-	}
-	// Without its address the host's kernel drops in silence what it receives,
-	// instead of resetting connections that it does not know.
-	nl := host.NS.Netlink()
-	link, err := nl.LinkByName(i.Name)
-	if err != nil {
-		return fail(err)
-	}
-	addrs, err := nl.AddrList(link, unix.AF_INET)
-	if err != nil {
-		return fail(err)
-	}
-	for _, a := range addrs {
-		if err := nl.AddrDel(link, &a); err != nil {
-			return fail(err)
-		}
-	}
-	err = host.NS.Do(func() (err error) {
-		e.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-		return err
-	})
-	if err != nil {
-		return fail(err)
-	}
-	if err := unix.SetsockoptInt(e.fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1); err != nil {
-		return fail(err)
-	}
-	const ipv4 = unix.ETH_P_IP<<8&0xff00 | unix.ETH_P_IP>>8
-	if err := unix.Bind(e.fd, &unix.SockaddrLinklayer{Protocol: ipv4, Ifindex: i.Index}); err != nil {
-		return fail(err)
-	}
-	return e, nil
-}
-
-func (e *wireEnd) close() {
-	if e.fd >= 0 {
-		_ = unix.Close(e.fd)
-		e.fd = -1
-	}
-}
-
-func (e *wireEnd) send(s segment) error {
-	frame, err := s.frame(e.iface.MAC, e.iface.Peer.MAC)
-	if err == nil {
-		_, err = unix.Write(e.fd, frame)
-	}
-	if err != nil {
-		return fmt.Errorf("sending %s from the probe's %s side: %w", s, e.side, err)
-	}
-	return nil
-}
-
-// receive gives what has arrived, without waiting.
-func (e *wireEnd) receive() ([]segment, error) {
-	var got []segment
-	buffer := make([]byte, 2048)
-	for {
-		n, _, err := unix.Recvfrom(e.fd, buffer, 0)
-		switch {
-		case errors.Is(err, unix.EAGAIN):
-			return got, nil
-		case errors.Is(err, unix.EINTR):
-			continue
-		case err != nil:
-			return got, fmt.Errorf("receiving at the probe's %s side: %w", e.side, err)
-		}
-		// A copy, because a segment may keep parts of the frame.
-		if s, ok := parse(append([]byte(nil), buffer[:n]...)); ok {
-			got = append(got, s)
-		}
-	}
-}
-
-// await receives at one side until a segment is the one wanted and gives all that came.
-func (e *wireEnd) await(what string, wanted func(segment) bool) (found segment, all []segment, err error) {
-	limit := time.Now().Add(answerLimit)
-	for {
-		got, err := e.receive()
-		all = append(all, got...)
-		if err != nil {
-			return segment{}, all, err
-		}
-		for _, s := range got {
-			if wanted(s) {
-				return s, all, nil
-			}
-		}
-		left := time.Until(limit)
-		if left <= 0 {
-			return segment{}, all, &silence{what: what, side: e.side}
-		}
-		fds := []unix.PollFd{{Fd: int32(e.fd), Events: unix.POLLIN}}
-		if _, err := unix.Poll(fds, int(left/time.Millisecond)+1); err != nil && !errors.Is(err, unix.EINTR) {
-			return segment{}, all, fmt.Errorf("waiting at the probe's %s side: %w", e.side, err)
-		}
-	}
-}
-
-// silence reports that a packet which every NAT must let through did not come.
-type silence struct{ what, side string }
-
-func (e *silence) Error() string {
-	return fmt.Sprintf("%s did not arrive at the %s side within %s", e.what, e.side, answerLimit)
-}
-
-// onOneCPU runs f on a thread that stays on one processor. A packet is carried
-// through the NAT by the processor that sent it, and each of them keeps its
-// packets in order: only so does a marker that arrives prove that nothing sent
-// before it is still on the way.
-func onOneCPU(f func() error) error {
-	runtime.LockOSThread()
-	var before unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &before); err != nil {
-		runtime.UnlockOSThread()
-		return fmt.Errorf("reading on which processors a thread may run: %w", err)
-	}
-	var cpu uint32
-	if _, _, errno := unix.RawSyscall(unix.SYS_GETCPU, uintptr(unsafe.Pointer(&cpu)), 0, 0); errno != 0 {
-		runtime.UnlockOSThread()
-		return fmt.Errorf("reading on which processor a thread runs: %w", errno)
-	}
-	var one unix.CPUSet
-	one.Set(int(cpu))
-	if err := unix.SchedSetaffinity(0, &one); err != nil {
-		runtime.UnlockOSThread()
-		return fmt.Errorf("keeping a thread on one processor: %w", err)
-	}
-	defer func() {
-		// A thread that could not be let free again stays locked and ends with its goroutine.
-		if unix.SchedSetaffinity(0, &before) == nil {
-			runtime.UnlockOSThread()
-		}
-	}()
-	return f()
-}
-
-// flow is one probe connection.
-type flow struct {
-	inside, outside netip.AddrPort
-	// mapped is the inside as the outside sees it.
-	mapped netip.AddrPort
-	// lanNext and wanNext are the next sequence numbers of either side.
-	lanNext, wanNext uint32
-	// refreshed is an interval in which the last packet passed the NAT.
-	refreshed interval
-}
-
-// interval is a stretch of time in which something happened.
-type interval struct{ from, to time.Time }
-
-func (f *flow) tuple() conntrack.Tuple {
-	return conntrack.NewFlow(unix.IPPROTO_TCP, 0, f.inside.Addr(), f.outside.Addr(), f.inside.Port(), f.outside.Port(), 0, 0).TupleOrig
-}
-
-// outward is the next packet from the inside, inward the next one from the outside.
-func (f *flow) outward(flags tcpFlags, payload string) segment {
-	return segment{from: f.inside, to: f.outside, flags: flags, seq: f.lanNext, ack: f.wanNext, payload: payload}
-}
-
-func (f *flow) inward(flags tcpFlags, payload string) segment {
-	return segment{from: f.outside, to: f.mapped, flags: flags, seq: f.wanNext, ack: f.lanNext, payload: payload}
-}
-
-// open makes a connection through the NAT and leaves it established, with data
-// sent and acknowledged, so that the timeout for established connections counts.
-func (p *prober) open() (*flow, error) {
-	p.port++
-	f := &flow{
-		inside:  netip.AddrPortFrom(p.lan.addr, p.port),
-		outside: netip.AddrPortFrom(p.wan.addr, probePort),
-		lanNext: uint32(p.port) << 8, wanNext: uint32(p.port) << 12,
-	}
-	atWAN := func(s segment) bool { return !s.udp && s.to == f.outside && s.seq == f.lanNext }
-	atLAN := func(s segment) bool { return !s.udp && s.to == f.inside && s.seq == f.wanNext }
-
-	if err := p.lan.send(segment{from: f.inside, to: f.outside, flags: syn, seq: f.lanNext}); err != nil {
-		return nil, err
-	}
-	got, _, err := p.wan.await("the SYN of a new connection", atWAN)
-	if err != nil {
-		return nil, err
-	}
-	f.mapped = got.from
-	f.lanNext++
-	if err := p.wan.send(f.inward(syn|ack, "")); err != nil {
-		return nil, err
-	}
-	if _, _, err := p.lan.await("the SYN+ACK of a new connection", atLAN); err != nil {
-		return nil, err
-	}
-	f.wanNext++
-	if err := p.lan.send(f.outward(ack, "")); err != nil {
-		return nil, err
-	}
-	if _, _, err := p.wan.await("the ACK of a new connection", atWAN); err != nil {
-		return nil, err
-	}
-	const data = "probe"
-	if err := p.lan.send(f.outward(psh|ack, data)); err != nil {
-		return nil, err
-	}
-	if _, _, err := p.wan.await("data", func(s segment) bool { return atWAN(s) && s.payload == data }); err != nil {
-		return nil, err
-	}
-	f.lanNext += uint32(len(data))
-	f.refreshed.from = time.Now()
-	if err := p.wan.send(f.inward(ack, "")); err != nil {
-		return nil, err
-	}
-	if _, _, err := p.lan.await("an ACK", atLAN); err != nil {
-		return nil, err
-	}
-	f.refreshed.to = time.Now()
-	return f, nil
 }
 
 // sighting is what both sides saw of one packet that was sent into the NAT.
@@ -346,13 +156,12 @@ func (p *prober) fromWAN(s segment) (sighting, error) {
 // marker sends a datagram from the LAN side, which every NAT lets through, and
 // waits for it at the WAN side. It gives the datagram as it arrived.
 func (p *prober) marker(saw *sighting) (segment, error) {
-	p.port++
-	p.markers++
+	p.packets++
 	out := segment{
 		udp:     true,
-		from:    netip.AddrPortFrom(p.lan.addr, p.port),
+		from:    p.markerEnd(),
 		to:      netip.AddrPortFrom(p.wan.addr, probePort),
-		payload: "marker " + strconv.Itoa(p.markers),
+		payload: "marker " + strconv.Itoa(p.packets),
 	}
 	if err := p.lan.send(out); err != nil {
 		return segment{}, err
@@ -383,7 +192,7 @@ func (p *prober) markerBack(m segment, saw *sighting) error {
 func withoutMarkers(all []segment) []segment {
 	var rest []segment
 	for _, s := range all {
-		if !s.udp {
+		if !s.udp || !strings.HasPrefix(s.payload, "marker ") {
 			rest = append(rest, s)
 		}
 	}

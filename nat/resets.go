@@ -41,10 +41,28 @@ var onlyResets = []unix.SockFilter{
 	{Code: unix.BPF_RET | unix.BPF_K, K: 0},
 }
 
-// resetLength is the longest IP header and the ports.
-const resetLength = 64
+// onlyResets6 is the same for IPv6, where TCP comes right behind the header.
+var onlyResets6 = []unix.SockFilter{
+	{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: 6}, // next header
+	{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.IPPROTO_TCP, Jf: 3},
+	{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: ipv6Header + 13}, // flags
+	{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: 4, Jf: 1},
+	{Code: unix.BPF_RET | unix.BPF_K, K: resetLength},
+	{Code: unix.BPF_RET | unix.BPF_K, K: 0},
+}
 
-func openResets(ns *netns.NS) (*resets, error) {
+const (
+	// resetLength is the longest IP header and the ports.
+	resetLength = 64
+	ipv6Header  = 40
+)
+
+// openResets hears of those over IPv4, or over IPv6.
+func openResets(ns *netns.NS, six bool) (*resets, error) {
+	filter, family := onlyResets, uint16(unix.ETH_P_IP)
+	if six {
+		filter, family = onlyResets6, unix.ETH_P_IPV6
+	}
 	fd := -1
 	err := ns.Do(func() (err error) {
 		fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
@@ -54,12 +72,12 @@ func openResets(ns *netns.NS) (*resets, error) {
 		return nil, fmt.Errorf("opening a packet socket for resets: %w", err)
 	}
 	r := &resets{file: os.NewFile(uintptr(fd), "packet socket for resets")}
-	program := unix.SockFprog{Len: uint16(len(onlyResets)), Filter: &onlyResets[0]}
+	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
 	err = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &program)
 	if err == nil {
 		// Of all interfaces what comes in. It was opened for no protocol, so that
 		// nothing comes before the filter.
-		err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, unix.ETH_P_IP))})
+		err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, family))})
 	}
 	if err == nil {
 		r.raw, err = r.file.SyscallConn()
@@ -91,14 +109,30 @@ func (r *resets) next() (reset, error) {
 	if err = errors.Join(err, failed); err != nil {
 		return reset{}, err
 	}
-	header := int(b[0]&0x0f) * 4
-	if n < header+4 || header < 20 {
+	from, to, ok := endsOf(b[:n])
+	if !ok {
 		return reset{lost: lost}, nil
 	}
-	end := func(addr, port int) netip.AddrPort {
-		return netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[addr:])), binary.BigEndian.Uint16(b[port:]))
+	return reset{from: from, to: to, lost: lost}, nil
+}
+
+// endsOf reads the ends of a TCP segment, from its IP header on.
+func endsOf(b []byte) (from, to netip.AddrPort, ok bool) {
+	if len(b) == 0 {
+		return from, to, false
 	}
-	return reset{from: end(12, header), to: end(16, header+2), lost: lost}, nil
+	header, addrs, size := int(b[0]&0x0f)*4, 12, 4
+	if b[0]>>4 == 6 {
+		header, addrs, size = ipv6Header, 8, 16
+	}
+	if len(b) < header+4 || header < 20 {
+		return from, to, false
+	}
+	end := func(n int) netip.AddrPort {
+		addr, _ := netip.AddrFromSlice(b[addrs+n*size:][:size])
+		return netip.AddrPortFrom(addr, binary.BigEndian.Uint16(b[header+2*n:]))
+	}
+	return end(0), end(1), true
 }
 
 func (r *resets) close() error { return r.file.Close() }

@@ -5,12 +5,24 @@ import (
 	"strings"
 )
 
-// Rules gives the profile's iptables rules as text for iptables-restore, the
-// nf_tables and the legacy variant alike. Every profile states all of its
-// decisions, also those that are the kernel's defaults. The timeouts and
-// tcp_loose are not rules: see Sysctls. Pure.
-func Rules(p Profile) string {
+// Rules gives the profile's rules as text for the tool that Backend names:
+// iptables-restore, the nf_tables and the legacy variant alike, or nft. Every
+// profile states all of its decisions, also those that are the kernel's defaults.
+// The timeouts and tcp_loose are not rules: see Sysctls. A ruleset for nft names
+// addresses of the lab; these stand here for an example. Pure.
+func Rules(p Profile) string { return rulesFor(p, exampleSite(p)) }
+
+// rulesFor gives the rules of a profile for a place.
+func rulesFor(p Profile, s site) string {
 	p = p.Complete()
+	if p.Backend() == BackendNFTables {
+		return nftRules(p, s)
+	}
+	return iptablesRules(p)
+}
+
+// iptablesRules gives the rules of a profile that conntrack's own translation can do.
+func iptablesRules(p Profile) string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 
@@ -47,7 +59,7 @@ func Rules(p Profile) string {
 	line("-A FORWARD -i wan+ -m conntrack --ctstate NEW -j DROP")
 	line("COMMIT")
 	line("*nat")
-	if p.Late.LAN == LANRemap {
+	if p.Ports.Allocation == PortRandom {
 		line("# Every mapping gets a port drawn at random, so a mapping made anew has another one.")
 		line("-A POSTROUTING -o wan+ -j MASQUERADE --random-fully")
 	} else {

@@ -40,6 +40,14 @@ func (f tcpFlags) String() string {
 	return strings.Join(names, "+")
 }
 
+// same says that one segment is the other, whatever addresses the NAT has given it.
+func (s segment) same(other segment) bool {
+	if s.udp || other.udp {
+		return s.udp == other.udp && s.payload == other.payload
+	}
+	return s.flags == other.flags && s.seq == other.seq && s.payload == other.payload
+}
+
 func (s segment) String() string {
 	what := s.flags.String()
 	if s.udp {
@@ -51,45 +59,67 @@ func (s segment) String() string {
 // frame gives the segment as it goes onto the wire.
 func (s segment) frame(from, to net.HardwareAddr) ([]byte, error) {
 	ether := layers.Ethernet{SrcMAC: from, DstMAC: to, EthernetType: layers.EthernetTypeIPv4}
-	ip := layers.IPv4{
-		Version: 4, TTL: 64, Flags: layers.IPv4DontFragment,
-		SrcIP: s.from.Addr().AsSlice(), DstIP: s.to.Addr().AsSlice(),
+	if s.to.Addr().Is6() {
+		ether.EthernetType = layers.EthernetTypeIPv6
 	}
+	ip := s.network()
 	var transport gopacket.SerializableLayer
 	if s.udp {
-		ip.Protocol = layers.IPProtocolUDP
 		u := &layers.UDP{SrcPort: layers.UDPPort(s.from.Port()), DstPort: layers.UDPPort(s.to.Port())}
-		if err := u.SetNetworkLayerForChecksum(&ip); err != nil {
+		if err := u.SetNetworkLayerForChecksum(ip); err != nil {
 			return nil, err
 		}
 		transport = u
 	} else {
-		ip.Protocol = layers.IPProtocolTCP
 		t := &layers.TCP{
 			SrcPort: layers.TCPPort(s.from.Port()), DstPort: layers.TCPPort(s.to.Port()),
 			Seq: s.seq, Ack: s.ack, Window: 64000,
 			SYN: s.flags&syn != 0, ACK: s.flags&ack != 0, PSH: s.flags&psh != 0, FIN: s.flags&fin != 0, RST: s.flags&rst != 0,
 		}
-		if err := t.SetNetworkLayerForChecksum(&ip); err != nil {
+		if err := t.SetNetworkLayerForChecksum(ip); err != nil {
 			return nil, err
 		}
 		transport = t
 	}
 	buffer := gopacket.NewSerializeBuffer()
 	err := gopacket.SerializeLayers(buffer, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true},
-		&ether, &ip, transport, gopacket.Payload(s.payload))
+		&ether, ip, transport, gopacket.Payload(s.payload))
 	return buffer.Bytes(), err
 }
 
-// parse reads a frame; it is not ok if that is neither TCP nor UDP over IPv4.
+// network gives the segment's IP header.
+func (s segment) network() networkLayer {
+	protocol := layers.IPProtocolTCP
+	if s.udp {
+		protocol = layers.IPProtocolUDP
+	}
+	src, dst := s.from.Addr().AsSlice(), s.to.Addr().AsSlice()
+	if s.to.Addr().Is6() {
+		return &layers.IPv6{Version: 6, HopLimit: 64, NextHeader: protocol, SrcIP: src, DstIP: dst}
+	}
+	return &layers.IPv4{Version: 4, TTL: 64, Flags: layers.IPv4DontFragment, Protocol: protocol, SrcIP: src, DstIP: dst}
+}
+
+// networkLayer is a header that can be written and that checksums can be made with.
+type networkLayer interface {
+	gopacket.NetworkLayer
+	gopacket.SerializableLayer
+}
+
+// parse reads a frame; it is not ok if that is neither TCP nor UDP.
 func parse(frame []byte) (s segment, ok bool) {
 	p := gopacket.NewPacket(frame, layers.LayerTypeEthernet, gopacket.NoCopy)
-	ip, _ := p.Layer(layers.LayerTypeIPv4).(*layers.IPv4)
-	if ip == nil {
+	var from, to netip.Addr
+	switch ip := p.NetworkLayer().(type) {
+	case *layers.IPv4:
+		from, _ = netip.AddrFromSlice(ip.SrcIP.To4())
+		to, _ = netip.AddrFromSlice(ip.DstIP.To4())
+	case *layers.IPv6:
+		from, _ = netip.AddrFromSlice(ip.SrcIP)
+		to, _ = netip.AddrFromSlice(ip.DstIP)
+	default:
 		return s, false
 	}
-	from, _ := netip.AddrFromSlice(ip.SrcIP.To4())
-	to, _ := netip.AddrFromSlice(ip.DstIP.To4())
 	switch t := p.TransportLayer().(type) {
 	case *layers.TCP:
 		s.from, s.to = netip.AddrPortFrom(from, uint16(t.SrcPort)), netip.AddrPortFrom(to, uint16(t.DstPort))

@@ -40,27 +40,6 @@ var timers = []timer{
 // jiffies in a signed 32-bit number, and a kernel has up to 1000 of them a second.
 const longestTimeout = 2147483 * time.Second
 
-// Default is a NAT with the Linux kernel's idle timeouts that drops late packets
-// of both sides in silence.
-func Default() Profile { return Profile{}.Complete() }
-
-// Complete gives the profile with everything that is not set filled in: the
-// kernel's timeouts, late packets dropped.
-func (p Profile) Complete() Profile {
-	for _, t := range timers {
-		if d := t.of(&p.Timeouts); *d == 0 {
-			*d = units.Duration(t.standard)
-		}
-	}
-	if p.Late.LAN == "" {
-		p.Late.LAN = LANDrop
-	}
-	if p.Late.WAN == "" {
-		p.Late.WAN = WANDrop
-	}
-	return p
-}
-
 // ofState gives the timeout of a TCP state as conntrack names it, or zero.
 func (t Timeouts) ofState(state string) units.Duration {
 	switch state {

@@ -45,7 +45,7 @@ func (n *NAT) Watch(ctx context.Context, report func(MappingEvent)) error {
 		return fail(err)
 	}
 	defer look.Close()
-	resets, err := openResets(n.host.NS)
+	resets, err := openResets(n.host.NS, n.Firewall())
 	if err != nil {
 		return fail(err)
 	}
@@ -214,7 +214,7 @@ func (w *watcher) hear(h heard) error {
 	}
 	switch e.Type {
 	case conntrack.EventNew:
-		w.made(h.at, m, *e.Flow)
+		return w.made(h.at, m, *e.Flow)
 	case conntrack.EventUpdate:
 		return w.changed(h.at, m, *e.Flow)
 	case conntrack.EventDestroy:
@@ -229,33 +229,35 @@ func (w *watcher) emit(e MappingEvent) {
 	w.report(e)
 }
 
-func (w *watcher) made(at time.Time, m Mapping, f conntrack.Flow) {
+func (w *watcher) made(at time.Time, m Mapping, f conntrack.Flow) error {
 	if old := w.entries[m.ID]; old != nil {
 		// It was in the table when that was listed after a loss.
-		old.learn(at, m, w.minimum(m), true)
-		w.due.fix(old)
-		return
+		return w.learn(old, at, m, true)
 	}
 	old := at.Before(w.resynced)
 	if old && w.ended[m.ID] {
 		// Reported already, with its end, from what was not in the table any more.
-		return
+		return nil
 	}
-	w.add(at, m, f, false)
-	if old {
+	delete(w.forgotten, m.ID)
+	if err := w.add(at, m, f, false); err != nil {
+		return err
+	}
+	if e := w.entries[m.ID]; old && e != nil {
 		// Its end may be among what was lost.
-		e := w.entries[m.ID]
 		e.next = time.Now()
 		w.due.fix(e)
 	}
+	return nil
 }
 
-func (w *watcher) add(at time.Time, m Mapping, f conntrack.Flow, lost bool) {
+func (w *watcher) add(at time.Time, m Mapping, f conntrack.Flow, lost bool) error {
 	e := &entry{flow: f}
 	e.learn(at, m, w.minimum(m), true)
 	w.entries[m.ID] = e
 	w.due.push(e)
 	w.emit(MappingEvent{At: at, Kind: MappingNew, Mapping: m, Lost: lost})
+	return w.learn(e, at, m, true)
 }
 
 func (w *watcher) changed(at time.Time, m Mapping, f conntrack.Flow) error {
@@ -266,26 +268,35 @@ func (w *watcher) changed(at time.Time, m Mapping, f conntrack.Flow) error {
 		if err != nil || !ok || got.ID != m.ID {
 			return err
 		}
-		w.add(at, m, f, true)
-		return nil
+		if !w.forgotten[m.ID] {
+			return w.add(at, m, f, true)
+		}
+		// The rules have let go of it. Perhaps they have taken it up again.
+		_, kept, asked, err := w.ask(m)
+		if err != nil || !kept {
+			return err
+		}
+		delete(w.forgotten, m.ID)
+		return w.add(asked, m, f, false)
 	}
 	if m.State == "" {
 		m.State = e.mapping.State
 	}
-	e.learn(at, m, w.minimum(m), true)
-	w.due.fix(e)
-	return nil
+	return w.learn(e, at, m, true)
 }
 
 func (w *watcher) destroyed(at time.Time, id uint32, byRequest bool) {
 	e := w.entries[id]
 	if e == nil {
+		delete(w.forgotten, id)
 		return
 	}
 	if !e.missed.IsZero() && e.missed.Before(at) {
 		at = e.missed
 	}
 	switch {
+	case byRequest && w.nat.evictions.take(id):
+		w.finish(e, at, CauseEvicted, false)
 	case byRequest:
 		w.finish(e, at, CauseDeleted, false)
 	case at.Before(e.safe):
@@ -319,6 +330,8 @@ func (w *watcher) finish(e *entry, at time.Time, cause string, lost bool) {
 // causeUnseen is the best word for the end of a mapping whose event was lost.
 func (w *watcher) causeUnseen(e *entry, at time.Time) string {
 	switch {
+	case w.nat.evictions.take(e.mapping.ID):
+		return CauseEvicted
 	case w.nat.touchedAfter(e.seen):
 		return CauseDeleted
 	case at.Before(e.safe):
@@ -343,12 +356,15 @@ func (w *watcher) reconcile() error {
 			continue
 		}
 		alive[m.ID] = true
-		if e := w.entries[m.ID]; e != nil {
-			e.learn(now, m, w.minimum(m), true)
-			w.due.fix(e)
-			continue
+		switch e := w.entries[m.ID]; {
+		case e != nil:
+			err = w.learn(e, now, m, true)
+		case !w.forgotten[m.ID]:
+			err = w.add(now, m, f, true)
 		}
-		w.add(now, m, f, true)
+		if err != nil {
+			return err
+		}
 	}
 	var gone []*entry
 	for id, e := range w.entries {

@@ -76,7 +76,7 @@ func (c *checker) missing(n *node, key, hint string) {
 
 // problems reports what the owner of a part found in it, but for what only
 // follows from a mistake in the part that has been reported before.
-func (c *checker) problems(n *node, found []units.Problem) {
+func (l *loader) problems(n *node, found []units.Problem) {
 	flawed := n.flawed()
 	for _, p := range found {
 		at, exact := n, false
@@ -86,7 +86,7 @@ func (c *checker) problems(n *node, found []units.Problem) {
 		if flawed && !exact || at.flawed() && exact {
 			continue
 		}
-		c.report(at, p.Suggestion, "%s", p.Text)
+		l.report(at, p.Suggestion, "%s", p.Text)
 	}
 }
 

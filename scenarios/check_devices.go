@@ -3,8 +3,11 @@ package scenarios
 import (
 	"fmt"
 	"regexp"
+	"slices"
+	"strconv"
 	"time"
 
+	"outlive/lab"
 	"outlive/lab/units"
 	"outlive/probes/client"
 	"outlive/probes/heartbeat"
@@ -33,6 +36,15 @@ func (c *checker) devices() {
 	}
 	if total > maxDevices {
 		c.report(n, "", "there are %d devices in all; the lab takes at most %d", total, maxDevices)
+		return
+	}
+	attached := map[string]int{}
+	for _, d := range c.scenario.Devices {
+		for _, u := range d.Uplinks {
+			if attached[u]++; attached[u] == lab.MaxDevices+1 {
+				c.report(n, "", "there are more than %d devices on uplink %s, which is what the kernel's bridge takes; make another uplink", lab.MaxDevices, u)
+			}
+		}
 	}
 }
 
@@ -67,6 +79,9 @@ func (c *checker) fleet(e *entry[deviceKeys], device Device, before int) int {
 			names = append(names, fmt.Sprintf("%s-%d", e.name, i+1))
 		}
 	}
+	if len(names) > 1 {
+		device.Fleet = e.name
+	}
 	for _, name := range names {
 		if first := c.hosts[name]; first != nil {
 			c.report(e.key, "", "there are two devices called %q: the other is made by %q in line %d", name, first.text, first.line)
@@ -85,6 +100,7 @@ func (c *checker) fleet(e *entry[deviceKeys], device Device, before int) int {
 func (c *checker) device(e *entry[deviceKeys]) Device {
 	k, n := &e.value, e.at
 	c.deviceUplinks(n.get("uplinks"), k)
+	ip := c.deviceIP(n.get("ip"), k)
 	if len(k.Run) > 0 {
 		c.without(n, "the client is a command of its own; %s is of the built-in client", "version", "keepalive", "heartbeat", "reconnect")
 		c.command(n, k.Run, clientPlaceholders, serverPlaceholders)
@@ -93,7 +109,7 @@ func (c *checker) device(e *entry[deviceKeys]) Device {
 		c.withoutCommand(n)
 		c.builtIn(n, k)
 	}
-	d := Device{Uplinks: k.Uplinks, Client: Client{
+	d := Device{Uplinks: k.Uplinks, IP: ip, Client: Client{
 		Run: k.Run, Files: k.Files, Version: k.Version, Privileged: k.Privileged,
 	}}
 	if k.KeepAlive != nil {
@@ -106,6 +122,35 @@ func (c *checker) device(e *entry[deviceKeys]) Device {
 		d.Client.Reconnect = *k.Reconnect
 	}
 	return d
+}
+
+// deviceIP fills in by which version of IP the client reaches the server. Where there is
+// no choice and none was written, the key stays away.
+func (c *checker) deviceIP(n *node, k *deviceKeys) int {
+	at := slices.IndexFunc(c.scenario.Uplinks, func(u Uplink) bool { return len(k.Uplinks) > 0 && u.Name == k.Uplinks[0] })
+	if k.IP != nil && *k.IP != 4 && *k.IP != 6 {
+		c.report(n, "", "the versions of IP are 4 and 6, not %d", *k.IP)
+		return 4
+	}
+	if at < 0 {
+		return 4
+	}
+	u := c.scenario.Uplinks[at]
+	has := map[int]bool{4: len(u.NATs) > 0, 6: u.Firewall != nil}
+	switch {
+	case k.IP == nil && !has[6]:
+		return 4
+	case k.IP == nil:
+		six := 6
+		k.IP = &six
+	case !has[*k.IP]:
+		missing, other := "NAT", 6
+		if *k.IP == 6 {
+			missing, other = "firewall", 4
+		}
+		c.report(n, strconv.Itoa(other), "uplink %s has no IPv%d: it has no %s", u.Name, *k.IP, missing)
+	}
+	return *k.IP
 }
 
 func (c *checker) deviceUplinks(n *node, k *deviceKeys) {

@@ -6,12 +6,18 @@ import (
 
 	"outlive/faults"
 	"outlive/lab/units"
+	"outlive/nat"
 	"outlive/probes/flow"
 )
 
 // events checks the events, expands what they do to fleets and puts them in order.
 func (c *checker) events() {
-	world := faults.World{Uplinks: natNames(c.scenario.Uplinks), Devices: map[string][]string{}}
+	world := faults.World{Uplinks: natNames(c.scenario.Uplinks), Devices: map[string][]string{}, Profiles: map[string]nat.Profile{}}
+	for _, u := range c.scenario.Uplinks {
+		for _, n := range u.boxes() {
+			world.Profiles[n.Name] = n.Profile
+		}
+	}
 	for _, d := range c.scenario.Devices {
 		world.Devices[d.Name] = d.Uplinks
 	}
@@ -126,7 +132,7 @@ func (c *checker) faultProblems(e *eventKeys, found []units.Problem) {
 	var names []string
 	for _, u := range c.scenario.Uplinks {
 		names = append(names, u.Name)
-		for _, n := range u.NATs {
+		for _, n := range u.boxes() {
 			names = append(names, n.Name)
 		}
 	}

@@ -90,8 +90,8 @@ func fileArgument(word string) string {
 }
 
 // similarFile is the file in the same folder that was perhaps meant.
-func (c *checker) similarFile(name string) string {
-	entries, err := fs.ReadDir(c.src.FS, path.Dir(name))
+func (l *loader) similarFile(name string) string {
+	entries, err := fs.ReadDir(l.src.FS, path.Dir(name))
 	if err != nil {
 		return ""
 	}

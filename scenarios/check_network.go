@@ -48,7 +48,7 @@ func (c *checker) network() {
 			c.report(e.key, "", "an uplink cannot be called %q: that is %s", e.name, taken)
 		}
 		c.uplinks[e.name] = e.key
-		if e.at.kind == mapping && !e.at.spoilt && e.value.NAT == nil {
+		if e.at.kind == mapping && !e.at.spoilt && e.value.NAT == nil && e.at.get("firewall") == nil {
 			c.missing(e.at, "nat", "the name of a NAT profile, for example {nat: carrier}")
 		}
 		c.scenario.Uplinks = append(c.scenario.Uplinks, c.uplink(e))
@@ -67,27 +67,64 @@ func (c *checker) uplink(e *entry[uplinkKeys]) Uplink {
 		name := e.name
 		if len(chain) > 1 {
 			name = fmt.Sprintf("%s.%d", e.name, i+1)
+		} else if e.value.Firewall != nil {
+			name += ".nat"
 		}
-		c.problems(k.at, k.Check())
-		k.complete()
+		// Keys that change what is not known cannot be told from mistakes.
+		if base := k.at.get("profile"); base == nil || !base.spoilt {
+			c.problems(k.at, k.Check())
+		}
+		c.complete(k)
 		u.NATs = append(u.NATs, NAT{Name: name, Profile: k.Profile})
+	}
+	if k := e.value.Firewall; k != nil {
+		c.problems(k.at, k.CheckFirewall())
+		k.complete()
+		u.Firewall = &NAT{Name: e.name, Profile: k.Profile}
+		if len(chain) > 0 {
+			u.Firewall.Name += ".firewall"
+		}
 	}
 	return u
 }
 
-// complete fills in the profile. It keeps the catalogue's name only where it is
-// the catalogue's profile to the last value.
-func (k *natKeys) complete() {
-	k.Profile = k.Complete()
+// complete is the same for a firewall.
+func (k *firewallKeys) complete() {
+	k.Profile = k.CompleteFirewall()
 	k.Name = ""
-	if named, ok := nat.Lookup(k.Base); ok {
-		original := named.Profile.Complete()
-		original.Name = ""
-		if reflect.DeepEqual(original, k.Profile) {
+	if base, ok := nat.LookupFirewall(k.Base); ok {
+		base.Profile.Name = ""
+		if reflect.DeepEqual(base.Profile, k.Profile) {
 			k.Name = k.Base
 		}
 	}
 	k.Base = k.Name
+}
+
+// complete fills in the profile. It keeps the name of the profile that it is based on
+// only where it is that one to the last value.
+func (c *checker) complete(k *natKeys) {
+	k.Profile = k.Complete()
+	k.Name = ""
+	if base, ok := c.base(k.Base); ok {
+		base.Name = ""
+		if reflect.DeepEqual(base, k.Profile) {
+			k.Name = k.Base
+		}
+	}
+	k.Base = k.Name
+}
+
+// base is the complete profile of a name: that of a file, or one of the catalogue.
+func (c *checker) base(name string) (nat.Profile, bool) {
+	if clean, ok := profilePath(name); ok {
+		if p := c.profiles[clean]; p != nil {
+			return p.keys.Complete(), true
+		}
+		return nat.Profile{}, false
+	}
+	named, ok := nat.Lookup(name)
+	return named.Profile, ok
 }
 
 // natNames are the NATs of each uplink, as faults.World wants them.
@@ -95,7 +132,7 @@ func natNames(uplinks []Uplink) map[string][]string {
 	out := map[string][]string{}
 	for _, u := range uplinks {
 		names := []string{}
-		for _, n := range u.NATs {
+		for _, n := range u.boxes() {
 			names = append(names, n.Name)
 		}
 		out[u.Name] = names

@@ -16,7 +16,7 @@
 //	  - count(detect.client) == 1
 //
 // network has the uplinks by name, each with its NAT: the name of a profile
-// (nat.Profiles), a profile written out, one changed ({profile: linux, late: {wan: drop}}),
+// (nat.Profiles), the path of a profile file beside the scenario, a profile written out, one changed ({profile: linux, late: {wan: drop}}),
 // or a list of several in a row, device side first. server and devices have commands
 // (run, files) or the settings of the built-in programs. Events happen at a time, or
 // after a protocol event ({after: phone.connack, plus: 50ms, push: phone}); one is a

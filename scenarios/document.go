@@ -41,18 +41,29 @@ type file struct {
 
 // uplinkKeys is one access network.
 type uplinkKeys struct {
-	// The NAT on the way to the server: the name of a profile, a profile written out, or a list of several, device side first.
-	NAT natChain `yaml:"nat"`
+	// The NAT on the way to the server: the name of a profile, the path of a profile file, a profile written out, or a list of several, device side first.
+	NAT natChain `yaml:"nat,omitempty"`
+	// The IPv6 firewall on the way to the server: the name of a firewall profile, or a profile written out. Without a NAT beside it the network has IPv6 only; without it, IPv4 only.
+	Firewall *firewallKeys `yaml:"firewall,omitempty"`
+}
+
+// firewallKeys is an IPv6 firewall: a firewall profile of the catalogue, with or without changes.
+type firewallKeys struct {
+	at *node
+
+	// The name of the firewall profile that the other keys change. Left out, they change the Linux kernel's timeouts and a firewall that drops every late packet.
+	Base        string `yaml:"profile,omitempty"`
+	nat.Profile `yaml:",inline"`
 }
 
 // natChain is one NAT or several in a row.
 type natChain []natKeys
 
-// natKeys is a NAT: a profile of the catalogue, with or without changes.
+// natKeys is a NAT: a profile of the catalogue or of a file, with or without changes.
 type natKeys struct {
 	at *node
 
-	// The name of the profile that the other keys change. Left out, they change the Linux kernel's timeouts and a NAT that drops every late packet.
+	// The name of the profile, or the path of the profile file, that the other keys change. Left out, they change the Linux kernel's timeouts and a NAT that drops every late packet.
 	Base        string `yaml:"profile,omitempty"`
 	nat.Profile `yaml:",inline"`
 }
@@ -79,6 +90,8 @@ type serverKeys struct {
 type deviceKeys struct {
 	// The access networks that it can use; the first one is used. Default all, in the network's order.
 	Uplinks []string `yaml:"uplinks,flow,omitempty"`
+	// The version of IP by which the client reaches the server, 4 or 6. Default 6 where the first uplink has it (a firewall), as RFC 6724 prefers, and 4 elsewhere.
+	IP *int `yaml:"ip,omitempty"`
 	// Makes a fleet of so many devices, called phone-1, phone-2 and so on.
 	Count *int `yaml:"count,omitempty"`
 	// The client's command and its arguments, as a list. "{server}", "{port}", "{device}" and "{topic}" are replaced. Left out, the built-in client is used.
@@ -187,7 +200,48 @@ func (k *natKeys) decode(l *loader, n *node, what string) {
 	l.decodeFields(n, what, reflect.ValueOf(k).Elem())
 }
 
+func (k *firewallKeys) decode(l *loader, n *node, what string) {
+	k.at = n
+	switch {
+	case n.spoilt:
+		return
+	case n.empty:
+		l.report(n, "", "%s is empty: name a firewall profile", what)
+		return
+	case n.kind == list:
+		l.report(n, "", "an uplink has one IPv6 firewall, not a list of them")
+		return
+	case n.kind == scalar:
+		k.lookup(l, n, n.text)
+		return
+	}
+	k.Profile = nat.Profile{}.CompleteFirewall()
+	if base := n.get("profile"); base != nil && base.kind == scalar && !base.empty && !base.spoilt {
+		k.lookup(l, base, base.text)
+	}
+	l.decodeFields(n, what, reflect.ValueOf(k).Elem())
+}
+
+func (k *firewallKeys) lookup(l *loader, n *node, name string) {
+	named, ok := nat.LookupFirewall(name)
+	if !ok {
+		var names []string
+		for _, p := range nat.FirewallProfiles() {
+			names = append(names, p.Profile.Name)
+		}
+		l.unknownName(n, "firewall profile", name, names)
+		return
+	}
+	k.Base, k.Profile = name, named.Profile
+}
+
 func (k *natKeys) lookup(l *loader, n *node, name string) {
+	if clean, ok := profilePath(name); ok {
+		if p := l.profileFile(n, clean); p != nil {
+			k.Base, k.Profile = profileName(clean), p.keys.Complete()
+		}
+		return
+	}
 	named, ok := nat.Lookup(name)
 	if !ok {
 		var names []string

@@ -27,7 +27,7 @@ const (
 )
 
 // labFiles are the files that a lab leaves in its result folder.
-var labFiles = []string{eventsFile, consoleFile, "capture*", "server.log", "client-*.log", "nat-*.rules", "nat-*.counters"}
+var labFiles = []string{eventsFile, consoleFile, "capture*", "server.log", "client-*.log", "fleet-*.log", "nat-*.rules", "nat-*.counters"}
 
 // workFolder is the working folder of a program, in the result folder.
 func workFolder(program string) string { return filepath.Join("work", program) }
@@ -56,6 +56,7 @@ func inFolder(dir string) []report.File {
 	for _, pattern := range []struct{ glob, what string }{
 		{"server.log", "what the server said"},
 		{"client-*.log", "what the client said"},
+		{"fleet-*.log", "what a process of many clients said besides"},
 		{"nat-*.rules", "the NAT's rules as installed"},
 		{"nat-*.counters", "how often each rule was met"},
 		{consoleFile, "what the guest's kernel said in the end"},

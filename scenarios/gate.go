@@ -78,6 +78,14 @@ func clientMain(ctx context.Context, args []string) error {
 	if err := wire.ReadConfig(args, &config); err != nil {
 		return fmt.Errorf("starting the client: %w", err)
 	}
+	if err := passGate(ctx); err != nil {
+		return err
+	}
+	return client.Main(ctx, args)
+}
+
+// passGate tells that this process has come to its gate, and returns when it opens.
+func passGate(ctx context.Context) error {
 	_ = os.NewFile(gateArrive, "gate").Close()
 	start := os.NewFile(gateStart, "gate")
 	defer start.Close()
@@ -88,7 +96,7 @@ func clientMain(ctx context.Context, args []string) error {
 	}()
 	select {
 	case <-opened:
-		return client.Main(ctx, args)
+		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}

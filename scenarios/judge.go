@@ -119,19 +119,18 @@ func (ev *evidence) mismatches(s *Scenario, a *flow.Analysis) []string {
 		devices = append(devices, d.Name)
 	}
 	for _, n := range ev.truth.NATs {
-		nats = append(nats, fmt.Sprintf("%s %v %v", n.Name, n.Profile.Timeouts, n.Profile.Late))
+		nats = append(nats, fmt.Sprintf("%s %+v", n.Name, n.Profile.Complete()))
 	}
 	for _, d := range s.Devices {
 		wantDevices = append(wantDevices, d.Name)
 	}
 	for _, u := range s.Uplinks {
-		for _, n := range u.NATs {
-			p := n.Profile.Complete()
-			wantNATs = append(wantNATs, fmt.Sprintf("%s %v %v", n.Name, p.Timeouts, p.Late))
+		for _, n := range u.boxes() {
+			wantNATs = append(wantNATs, fmt.Sprintf("%s %+v", n.Name, n.Profile.Complete()))
 		}
 	}
 	if !slices.Equal(devices, wantDevices) || !slices.Equal(nats, wantNATs) ||
-		ev.truth.Protocol != s.Server.Protocol || ev.truth.Server.Port() != s.Server.Port || !ev.end.Interrupted && ev.truth.End.D() != s.Duration.D() {
+		ev.truth.Protocol != s.Server.Protocol || ev.truth.Port() != s.Server.Port || !ev.end.Interrupted && ev.truth.End.D() != s.Duration.D() {
 		add("%s is of another scenario than %s", eventsFile, scenarioFile)
 	}
 	if a == nil || !ev.ended {

@@ -24,18 +24,20 @@ import (
 )
 
 // The parts of outlive that run inside a sandbox: the lab itself as process 1,
-// and the built-in server and client as programs of their own, so that they can
-// be killed and frozen like any other.
+// and the built-in server and clients as programs of their own, so that they can
+// be killed and frozen like any other; those of a fleet together.
 const (
 	labJob        = "lab"
 	serverProgram = "outlive-server"
 	clientProgram = "outlive-client"
+	fleetProgram  = "outlive-fleet"
 )
 
 func init() {
 	sandbox.Register(labJob, runLab)
 	sandbox.RegisterProgram(serverProgram, server.Main)
 	sandbox.RegisterProgram(clientProgram, clientMain)
+	sandbox.RegisterProgram(fleetProgram, fleetMain)
 }
 
 // serverHost is the name of the server's host.
@@ -79,6 +81,9 @@ type labRun struct {
 	// faulting is held while a fault happens; serverFaulted says that one ended the server.
 	faulting      sync.Mutex
 	serverFaulted bool
+	// lasting are the faults that go on, and endFaults what ends them.
+	lasting   sync.WaitGroup
+	endFaults []context.CancelFunc
 
 	watching sync.WaitGroup
 	checking sync.WaitGroup
@@ -171,6 +176,10 @@ func (l *labRun) run(ctx context.Context) error {
 
 	ended := time.Now()
 	interrupted := ctx.Err() != nil
+	for _, end := range l.endFaults {
+		end()
+	}
+	l.lasting.Wait()
 	stop()
 	startErr := <-starting
 	if startErr != nil && !interrupted {
@@ -217,6 +226,11 @@ func (l *labRun) build(ctx context.Context) error {
 		uplink := lab.UplinkSpec{Name: u.Name}
 		for _, n := range u.NATs {
 			uplink.NATs = append(uplink.NATs, n.Name)
+		}
+		if u.Firewall != nil {
+			uplink.Firewall = u.Firewall.Name
+		}
+		for _, n := range u.boxes() {
 			profiles[n.Name] = n.Profile
 			l.natOrder = append(l.natOrder, n.Name)
 		}
@@ -229,7 +243,7 @@ func (l *labRun) build(ctx context.Context) error {
 	spec.Prepare = func(ctx context.Context, host *lab.Host) error {
 		n, err := nat.Install(ctx, host, profiles[host.Name])
 		if err != nil {
-			return fmt.Errorf("setting up NAT %s: %w", host.Name, err)
+			return fmt.Errorf("setting up %s: %w", host.Name, err)
 		}
 		installing.Lock()
 		defer installing.Unlock()
@@ -258,7 +272,7 @@ func (l *labRun) observe(ctx context.Context) error {
 		for _, i := range h.Interfaces {
 			points = append(points, capture.Point{Name: i.Point, NS: h.NS, Interface: i.Name, MAC: i.MAC, Shared: h.Role != lab.RoleDevice})
 		}
-		if h.Role == lab.RoleNAT {
+		if h.Role == lab.RoleNAT || h.Role == lab.RoleFirewall {
 			continue
 		}
 		w, err := socket.Watch(ctx, h.Name, h.NS, func(e socket.Event) {
@@ -294,7 +308,7 @@ func (l *labRun) observe(ctx context.Context) error {
 // touches it.
 func (l *labRun) selfCheck(ctx context.Context, zero time.Time) {
 	for _, u := range l.scenario.Uplinks {
-		for _, n := range u.NATs {
+		for _, n := range u.boxes() {
 			l.checking.Go(func() {
 				ctx, cancel := context.WithTimeout(ctx, l.scenario.Duration.D()+checkLimit)
 				defer cancel()
@@ -304,9 +318,10 @@ func (l *labRun) selfCheck(ctx context.Context, zero time.Time) {
 				}
 				window := l.scenario.quietUntil() - time.Since(zero)
 				r := nat.SelfCheck(ctx, l.topology, l.nats[n.Name], window)
-				text := "NAT " + n.Name + " is the one asked for"
+				box := l.nats[n.Name].String()
+				text := box + " is the one asked for"
 				if !r.OK {
-					text = "NAT " + n.Name + " was not shown to be the one asked for: " + r.Why
+					text = box + " was not shown to be the one asked for: " + r.Why
 				}
 				l.journal.add(time.Now(), kindCheck, n.Name, text, r)
 			})
@@ -339,7 +354,10 @@ func (l *labRun) fire(ctx context.Context, e Event, late time.Duration) {
 	l.faulting.Lock()
 	defer l.faulting.Unlock()
 	called := time.Now()
-	effect, err := e.Fault.Inject(ctx, faults.Lab{Topology: l.topology, NATs: l.nats, Server: l.programs.server})
+	effect, err := e.Fault.Inject(ctx, faults.Lab{
+		Topology: l.topology, NATs: l.nats, Server: l.programs.server,
+		Go: func(f func(context.Context) error) { l.goOn(ctx, e, f) },
+	})
 	if err != nil {
 		l.problem(fmt.Sprintf("%s did not happen: %v", e.what(), err))
 		return
@@ -352,6 +370,17 @@ func (l *labRun) fire(ctx context.Context, e Event, late time.Duration) {
 	l.journal.add(effect.At, kindFault, effect.Host, effect.Text, faultRecord{Name: e.FaultName, Late: units.Seconds(late), Effect: effect})
 }
 
+// goOn runs what a fault goes on doing.
+func (l *labRun) goOn(ctx context.Context, e Event, f func(context.Context) error) {
+	ctx, end := context.WithCancel(ctx)
+	l.endFaults = append(l.endFaults, end)
+	l.lasting.Go(func() {
+		if err := f(ctx); err != nil && ctx.Err() == nil {
+			l.problem(fmt.Sprintf("%s did not go on: %v", e.what(), err))
+		}
+	})
+}
+
 // truth is what the lab knows by construction.
 func (l *labRun) truth(zero time.Time) flow.Truth {
 	s := l.scenario
@@ -360,16 +389,24 @@ func (l *labRun) truth(zero time.Time) flow.Truth {
 		End:      units.Seconds(s.Duration),
 		Protocol: s.Server.Protocol,
 	}
-	t.Server = l.serverAddr()
+	t.Server, t.Server6 = l.serverAddrs()
 	for _, h := range l.topology.Hosts() {
 		for _, i := range h.Interfaces {
-			t.Points = append(t.Points, flow.Point{Name: i.Point, Host: h.Name, Side: i.Side, Uplink: i.Uplink, MAC: i.MAC.String(), Addr: i.Addr.Addr()})
+			t.Points = append(t.Points, flow.Point{Name: i.Point, Host: h.Name, Side: i.Side, Uplink: i.Uplink, MAC: i.MAC.String(), Addr: i.Addr.Addr(), Addr6: i.Addr6.Addr()})
 		}
 	}
 	for _, d := range s.Devices {
 		device := flow.Device{Name: d.Name, Addrs: map[string]netip.Addr{}}
 		for _, i := range l.topology.Host(d.Name).Interfaces {
-			device.Addrs[i.Uplink] = i.Addr.Addr()
+			if i.Addr.IsValid() {
+				device.Addrs[i.Uplink] = i.Addr.Addr()
+			}
+			if i.Addr6.IsValid() {
+				if device.Addrs6 == nil {
+					device.Addrs6 = map[string]netip.Addr{}
+				}
+				device.Addrs6[i.Uplink] = i.Addr6.Addr()
+			}
 		}
 		t.Devices = append(t.Devices, device)
 	}
@@ -382,6 +419,18 @@ func (l *labRun) truth(zero time.Time) flow.Truth {
 					entry.LAN = i.Addr.Addr()
 				case lab.SideWAN:
 					entry.WAN = i.Addr.Addr()
+				}
+			}
+			t.NATs = append(t.NATs, entry)
+		}
+		if n := u.Firewall; n != nil {
+			entry := flow.NAT{Name: n.Name, Uplink: u.Name, Profile: n.Profile.CompleteFirewall()}
+			for _, i := range l.topology.Host(n.Name).Interfaces {
+				switch i.Side {
+				case lab.SideLAN:
+					entry.LAN = i.Addr6.Addr()
+				case lab.SideWAN:
+					entry.WAN = i.Addr6.Addr()
 				}
 			}
 			t.NATs = append(t.NATs, entry)

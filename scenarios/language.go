@@ -1,6 +1,8 @@
 package scenarios
 
 import (
+	"slices"
+
 	"outlive/faults"
 	"outlive/lab/units"
 	"outlive/nat"
@@ -37,16 +39,28 @@ type Scenario struct {
 	Resolved []byte
 }
 
-// Uplink is an access network: the NATs between its devices and the server.
+// Uplink is an access network: the NATs and the IPv6 firewall between its devices and the server.
 type Uplink struct {
 	Name string
-	// NATs are in order from the device side; there is at least one.
+	// NATs are in order from the device side. Without any the uplink has no IPv4.
 	NATs []NAT
+	// Firewall is nil where the uplink has no IPv6.
+	Firewall *NAT
 }
 
-// NAT is one NAT of an uplink.
+// boxes are all that stand between the devices and the server.
+func (u Uplink) boxes() []NAT {
+	all := slices.Clone(u.NATs)
+	if u.Firewall != nil {
+		all = append(all, *u.Firewall)
+	}
+	return all
+}
+
+// NAT is one NAT of an uplink, or its firewall.
 type NAT struct {
-	// Name is the uplink's name, or with several in a row "cell.1", "cell.2" from the device side.
+	// Name is the uplink's name, or with several in a row "cell.1", "cell.2" from the
+	// device side. Where there is a NAT and a firewall, they are "cell.nat" and "cell.firewall".
 	Name    string
 	Profile nat.Profile
 }
@@ -75,9 +89,14 @@ type Server struct {
 // Device is a simulated phone with one client.
 type Device struct {
 	Name string
+	// Fleet is the name under which several devices were asked for by one count, of which
+	// this is one; empty means that it is alone.
+	Fleet string
 	// Uplinks are the names of those it can use; the first is used.
 	Uplinks []string
-	Client  Client
+	// IP is 4 or 6, the version by which its client reaches the server.
+	IP     int
+	Client Client
 }
 
 // Client is the program that holds the long connection: a command, or the

@@ -2,6 +2,7 @@ package scenarios
 
 import (
 	"fmt"
+	"path"
 	"reflect"
 	"strings"
 )
@@ -35,6 +36,8 @@ func Load(src Source, opts LoadOptions) (*Scenario, error) {
 type loader struct {
 	src Source
 	err LoadError
+	// profiles are the profile files that were read, by their paths; nil is one with mistakes.
+	profiles map[string]*profileFile
 }
 
 func (l *loader) load(opts LoadOptions) *Scenario {
@@ -55,6 +58,10 @@ func (l *loader) load(opts LoadOptions) *Scenario {
 	f := file{root: root}
 	if root.kind != mapping {
 		l.mistyped(root, reflect.TypeFor[file](), "the scenario")
+		return nil
+	}
+	if looksLikeProfile(root) {
+		l.add(root.place.text.place(1, 1), 0, "", fmt.Sprintf("this is a NAT profile and no scenario: a scenario beside it takes it with \"nat: %s\"", profileName(path.Base(l.src.Path))))
 		return nil
 	}
 	l.decodeFields(root, "the scenario", reflect.ValueOf(&f).Elem())

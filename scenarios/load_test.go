@@ -57,7 +57,7 @@ func TestLoadLeast(t *testing.T) {
 		Name: "good", Duration: seconds(30), Seed: 1,
 		Uplinks: []Uplink{{Name: "cell", NATs: []NAT{{Name: "cell", Profile: carrier.Profile.Complete()}}}},
 		Server:  Server{Protocol: "line", Port: 7000, Heartbeat: heartbeat.Spec{Policy: "none"}},
-		Devices: []Device{{Name: "phone", Uplinks: []string{"cell"}, Client: Client{
+		Devices: []Device{{Name: "phone", Uplinks: []string{"cell"}, IP: 4, Client: Client{
 			Heartbeat: heartbeat.Spec{Policy: "none"},
 			Reconnect: heartbeat.ReconnectSpec{}.WithDefaults(),
 		}}},
@@ -75,7 +75,7 @@ duration: 1h
 seed: 7
 network:
   wifi: {nat: {profile: linux, timeouts: {tcp_established: 5s}, late: {lan: drop}}}
-  cell: {nat: [home-gateway, {timeouts: {tcp_established: 4s}}]}
+  cell: {nat: [openwrt, {timeouts: {tcp_established: 4s}}]}
 server:
   run: [./serve, -c, broker.conf, --port, "{port}", 7]
   files: [certs/]
@@ -116,7 +116,7 @@ func TestLoadWhole(t *testing.T) {
 		linux, _ := nat.Lookup("linux")
 		changed := linux.Profile
 		changed.Name, changed.Timeouts.TCPEstablished, changed.Late.LAN = "", seconds(5), nat.LANDrop
-		home, _ := nat.Lookup("home-gateway")
+		home, _ := nat.Lookup("openwrt")
 		second := nat.Profile{Timeouts: nat.Timeouts{TCPEstablished: seconds(4)}}.Complete()
 		want := []Uplink{
 			{Name: "wifi", NATs: []NAT{{Name: "wifi", Profile: changed}}},
@@ -138,17 +138,18 @@ func TestLoadWhole(t *testing.T) {
 	t.Run("devices", func(t *testing.T) {
 		none := heartbeat.Spec{Policy: "none"}
 		quick := heartbeat.ReconnectSpec{First: units.Duration(100 * time.Millisecond), Jitter: new(units.Share)}.WithDefaults()
-		phone := Device{Uplinks: []string{"cell", "wifi"}, Client: Client{
+		phone := Device{Uplinks: []string{"cell", "wifi"}, IP: 4, Client: Client{
 			Version: "5", KeepAlive: seconds(240),
 			Heartbeat: heartbeat.Spec{Policy: "fixed", Interval: seconds(240), Deadline: seconds(10)}, Reconnect: quick,
 		}}
 		both := []string{"wifi", "cell"}
 		one, two := phone, phone
 		one.Name, two.Name = "phone-1", "phone-2"
+		one.Fleet, two.Fleet = "phone", "phone"
 		want := []Device{
 			one, two,
-			{Name: "tablet", Uplinks: both, Client: Client{Version: "3.1.1", Heartbeat: none, Reconnect: heartbeat.ReconnectSpec{}.WithDefaults()}},
-			{Name: "watch", Uplinks: both, Client: Client{Run: []string{"mosquitto_sub", "-h", "{server}", "-t", "{topic}"}}},
+			{Name: "tablet", Uplinks: both, IP: 4, Client: Client{Version: "3.1.1", Heartbeat: none, Reconnect: heartbeat.ReconnectSpec{}.WithDefaults()}},
+			{Name: "watch", Uplinks: both, IP: 4, Client: Client{Run: []string{"mosquitto_sub", "-h", "{server}", "-t", "{topic}"}}},
 		}
 		if diff := cmp.Diff(want, s.Devices); diff != "" {
 			t.Error(diff)

@@ -36,7 +36,6 @@ func (l *labRun) startServer(ctx context.Context) error {
 	l.programs.closing = make(chan struct{})
 	s := l.scenario.Server
 	host := l.topology.Server()
-	addr := l.serverAddr()
 	spec := process.Spec{
 		Name:       serverHost,
 		NS:         host.NS,
@@ -45,13 +44,12 @@ func (l *labRun) startServer(ctx context.Context) error {
 		Privileged: s.Privileged,
 	}
 	if len(s.Run) > 0 {
-		spec.Argv = replaceAll(s.Run, map[string]string{
-			"{address}": addr.Addr().String(),
-			"{port}":    strconv.Itoa(int(addr.Port())),
+		spec.Argv = replaceAll(replaceAddr(s.Run, "{address}", l.listenAddr()), map[string]string{
+			"{port}": strconv.Itoa(int(s.Port)),
 		})
 	} else {
 		config, err := json.Marshal(server.Config{
-			Protocol: s.Protocol, Listen: netip.AddrPortFrom(netip.IPv4Unspecified(), s.Port),
+			Protocol: s.Protocol, Listen: netip.AddrPortFrom(l.anyAddr(), s.Port),
 			Idle: s.Idle, Heartbeat: s.Heartbeat,
 		})
 		if err != nil {
@@ -73,7 +71,7 @@ func (l *labRun) startServer(ctx context.Context) error {
 		case <-ready.Done():
 		}
 	}()
-	if err := socket.Listening(ready, host.NS, s.Port); err != nil {
+	if err := socket.Listening(ready, host.NS, s.Port, l.scenario.families()); err != nil {
 		select {
 		case <-p.Exited():
 			return fmt.Errorf("starting the server: it ended (%s) before it listened on port %d; its last words, from server.log:\n%s", p.ExitState(), s.Port, lastLines(spec.Log, 5))
@@ -82,9 +80,9 @@ func (l *labRun) startServer(ctx context.Context) error {
 		return fmt.Errorf("starting the server: %w; its last words, from server.log:\n%s", err, lastLines(spec.Log, 5))
 	}
 	l.step("server listens on port %d", s.Port)
-	l.watchExit(p, serverHost, kindServerExit)
+	l.watchExit(p, kindServerExit, serverHost)
 	if l.scenario.pushes() {
-		publisher, err := server.OpenPublisher(ready, host.NS.Dial, s.Protocol, fmt.Sprintf("127.0.0.1:%d", s.Port))
+		publisher, err := server.OpenPublisher(ready, host.NS.Dial, s.Protocol, l.publishTo())
 		if err != nil {
 			return fmt.Errorf("connecting the publisher to the server: %w", err)
 		}
@@ -95,32 +93,46 @@ func (l *labRun) startServer(ctx context.Context) error {
 
 // startBuiltIn starts the built-in clients, which then wait at the gate.
 func (l *labRun) startBuiltIn(ctx context.Context, gate *gate) error {
-	for i, d := range l.scenario.Devices {
-		if len(d.Client.Run) > 0 {
-			continue
-		}
+	for i := 0; i < len(l.scenario.Devices); {
+		crew := crew(l.scenario.Devices[i:])
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("starting the clients: %w", err)
 		}
-		config, err := json.Marshal(client.Config{
-			Protocol: l.scenario.Server.Protocol, Server: l.serverAddr(), Device: d.Name, Topic: wire.Topic(d.Name),
-			Version: d.Client.Version, KeepAlive: d.Client.KeepAlive,
-			Heartbeat: d.Client.Heartbeat, Reconnect: d.Client.Reconnect,
-			Seed: l.scenario.Seed + uint64(i),
-		})
-		if err != nil {
-			return fmt.Errorf("configuring the client of %s: %w", d.Name, err)
-		}
-		cmd := sandbox.Program(clientProgram, string(config))
-		gate.hold(cmd)
-		if err := l.startClient(d, process.Spec{Cmd: cmd}); err != nil {
+		if err := l.startTogether(crew, l.scenario.Seed+uint64(i), gate); err != nil {
 			return err
 		}
+		i += len(crew)
 	}
 	if err := gate.await(ctx, readyLimit+time.Duration(len(l.scenario.Devices))*startLimit); err != nil {
 		return fmt.Errorf("starting the clients: %w", err)
 	}
 	return nil
+}
+
+// startTogether starts the built-in clients of devices that share a process, or the only
+// one's. A client that is a command is none.
+func (l *labRun) startTogether(devices []Device, seed uint64, gate *gate) error {
+	d := devices[0]
+	if len(d.Client.Run) > 0 {
+		return nil
+	}
+	config := client.Config{
+		Protocol: l.scenario.Server.Protocol, Server: l.serverOf(d),
+		Version: d.Client.Version, KeepAlive: d.Client.KeepAlive,
+		Heartbeat: d.Client.Heartbeat, Reconnect: d.Client.Reconnect,
+		Seed: seed,
+	}
+	if !d.alone() {
+		return l.startCrew(devices, config, gate)
+	}
+	config.Device, config.Topic = d.Name, wire.Topic(d.Name)
+	text, err := json.Marshal(config)
+	if err != nil {
+		return fmt.Errorf("configuring the client of %s: %w", d.Name, err)
+	}
+	cmd := sandbox.Program(clientProgram, string(text))
+	gate.hold(cmd)
+	return l.startClient(d, process.Spec{Cmd: cmd})
 }
 
 // startCommands starts the clients that are commands of the scenario.
@@ -132,9 +144,8 @@ func (l *labRun) startCommands(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("starting the clients: %d of %d were started when the scenario ended: %w", i, len(l.scenario.Devices), err)
 		}
-		addr := l.serverAddr()
-		argv := replaceAll(d.Client.Run, map[string]string{
-			"{server}": addr.Addr().String(),
+		addr := l.serverOf(d)
+		argv := replaceAll(replaceAddr(d.Client.Run, "{server}", addr.Addr()), map[string]string{
 			"{port}":   strconv.Itoa(int(addr.Port())),
 			"{device}": d.Name,
 			"{topic}":  wire.Topic(d.Name),
@@ -158,30 +169,33 @@ func (l *labRun) startClient(d Device, spec process.Spec) error {
 		return err
 	}
 	l.programs.clients = append(l.programs.clients, p)
-	l.watchExit(p, d.Name, kindClientExit)
+	l.watchExit(p, kindClientExit, d.Name)
 	return nil
 }
 
-// watchExit records the end of a program that the lab did not end.
-func (l *labRun) watchExit(p *process.Process, host, kind string) {
+// watchExit records the end of a process that the lab did not end: the programs of the
+// hosts have ended with it.
+func (l *labRun) watchExit(p *process.Process, kind string, hosts ...string) {
 	l.programs.exits.Go(func() {
 		select {
 		case <-l.programs.closing:
 			return
 		case <-p.Exited():
 		}
-		if host == serverHost && l.outlives(p) {
+		if kind == kindServerExit && l.outlives(p) {
 			return
 		}
 		// A fault that ends the server says so itself, once it is done.
 		l.faulting.Lock()
 		defer l.faulting.Unlock()
-		if l.serverFaulted && host == serverHost {
+		if l.serverFaulted && kind == kindServerExit {
 			return
 		}
 		state := p.ExitState()
 		status := state.String()
-		l.journal.add(time.Now(), kind, host, fmt.Sprintf("%s's program ended by itself: %s", host, status), exitRecord{Status: status, Killed: state.Signal != 0})
+		for _, host := range hosts {
+			l.journal.add(time.Now(), kind, host, fmt.Sprintf("%s's program ended by itself: %s", host, status), exitRecord{Status: status, Killed: state.Signal != 0})
+		}
 	})
 }
 
@@ -209,7 +223,12 @@ func (l *labRun) outlives(p *process.Process) bool {
 func (l *labRun) listens() bool {
 	now, cancel := context.WithCancel(context.Background())
 	cancel()
-	return socket.Listening(now, l.topology.Server().NS, l.scenario.Server.Port) == nil
+	for _, family := range []socket.Families{socket.IPv4, socket.IPv6} {
+		if socket.Listening(now, l.topology.Server().NS, l.scenario.Server.Port, family) == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // end ends all programs, once; their logs are whole when it returns.
@@ -253,11 +272,6 @@ func (l *labRun) push(ctx context.Context, device string) {
 		}
 		l.journal.add(receipt.At, kindPush, device, fmt.Sprintf("%s to %s: %s", id, device, outcome), pushRecord{ID: id, Device: device, Outcome: outcome})
 	})
-}
-
-// serverAddr is where the clients find the server.
-func (l *labRun) serverAddr() netip.AddrPort {
-	return netip.AddrPortFrom(l.topology.ServerAddr(), l.scenario.Server.Port)
 }
 
 // pushes says whether the scenario pushes anything.

@@ -162,10 +162,21 @@ func prepare(s *Scenario, dir string) (string, error) {
 		}
 		return nil
 	}
+	for _, f := range s.profileFiles() {
+		if ours(f) {
+			return "", fmt.Errorf("copying the NAT profile %s: a result folder has a file of that name already; call it something else", f)
+		}
+		if err := copyTree(s.Source.FS, f, filepath.Join(dir, f)); err != nil {
+			return "", fmt.Errorf("copying the NAT profile %s: %w", f, err)
+		}
+	}
 	if err := stage(serverHost, s.Server.Files); err != nil {
 		return "", err
 	}
 	for _, d := range s.Devices {
+		if !d.alone() {
+			continue
+		}
 		if err := stage(clientProgramName(d.Name), d.Client.Files); err != nil {
 			return "", err
 		}

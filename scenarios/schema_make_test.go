@@ -22,8 +22,7 @@ import (
 // test so that the library it needs is not part of the program.
 type schemaMaker struct{ jsonschema.Reflector }
 
-// makeSchema is the whole schema as it stands in schema.json.
-func makeSchema(t *testing.T) []byte {
+func newSchemaMaker(t *testing.T) *schemaMaker {
 	t.Helper()
 	m := &schemaMaker{jsonschema.Reflector{
 		FieldNameTag: "yaml", Anonymous: true, DoNotReference: true,
@@ -33,24 +32,31 @@ func makeSchema(t *testing.T) []byte {
 		if t == reflect.TypeFor[plainEvent]() {
 			return m.CommentMap["outlive/scenarios.eventKeys."+field]
 		}
+		if t == reflect.TypeFor[plainFirewall]() {
+			return m.CommentMap["outlive/scenarios.firewallKeys."+field]
+		}
 		return ""
 	}
 	m.readComments(t)
+	return m
+}
+
+// makeSchema is the whole schema as it stands in schema.json.
+func makeSchema(t *testing.T) []byte {
+	t.Helper()
+	m := newSchemaMaker(t)
 	s := m.ReflectFromType(reflect.TypeFor[file]())
 	s.Version = jsonschema.Version
 	s.Title = "outlive scenario"
 	s.Description = "A network, a push server, devices, what happens to them, and what must hold."
 	s.Definitions = jsonschema.Definitions{
-		"duration": anyOf(&jsonschema.Schema{Type: "string", Pattern: `^([0-9]+(\.[0-9]+)?(d|h|m|s|ms|us|ns))+$`}, &jsonschema.Schema{Const: 0}),
+		"duration": durations(),
 		"nat":      m.nat(),
+		"firewall": m.firewall(),
 		"share":    {Type: "string", Pattern: `^[0-9]+(\.[0-9]+)?%$`},
 	}
 	m.describe(s, reflect.TypeFor[file]())
-	out, err := json.MarshalIndent(s, "", "  ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return append(out, '\n')
+	return writeSchema(t, s)
 }
 
 // readComments takes the comments of the types in, each on one line. The library
@@ -75,7 +81,18 @@ func (m *schemaMaker) readComments(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	tree, err := goparser.ParseFile(token.NewFileSet(), "scenarios/document.go", nil, goparser.ParseComments)
+	for _, source := range []string{"scenarios/document.go", "scenarios/profile_file.go"} {
+		m.readOwnComments(t, source)
+	}
+	for key, comment := range m.CommentMap {
+		m.CommentMap[key] = strings.Join(strings.Fields(comment), " ")
+	}
+}
+
+// readOwnComments takes in those of the fields in a file of this package.
+func (m *schemaMaker) readOwnComments(t *testing.T, source string) {
+	t.Helper()
+	tree, err := goparser.ParseFile(token.NewFileSet(), source, nil, goparser.ParseComments)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,9 +110,6 @@ func (m *schemaMaker) readComments(t *testing.T) {
 		}
 		return false
 	})
-	for key, comment := range m.CommentMap {
-		m.CommentMap[key] = strings.Join(strings.Fields(comment), " ")
-	}
 }
 
 // special gives the schema of types that YAML can say in a way of its own.
@@ -106,12 +120,16 @@ func (m *schemaMaker) special(t reflect.Type) *jsonschema.Schema {
 	case reflect.TypeFor[units.Share]():
 		return &jsonschema.Schema{Ref: "#/$defs/share"}
 	case reflect.TypeFor[entries[uplinkKeys]]():
-		return m.entries(uplinkForm.String(), reflect.TypeFor[uplinkKeys]())
+		s := m.entries(uplinkForm.String(), reflect.TypeFor[uplinkKeys]())
+		s.AdditionalProperties.AnyOf = []*jsonschema.Schema{{Required: []string{"nat"}}, {Required: []string{"firewall"}}}
+		return s
 	case reflect.TypeFor[entries[deviceKeys]]():
 		return m.entries(deviceForm.String(), reflect.TypeFor[deviceKeys]())
 	case reflect.TypeFor[natChain]():
 		one := &jsonschema.Schema{Ref: "#/$defs/nat"}
 		return anyOf(one, &jsonschema.Schema{Type: "array", Items: one, MinItems: number(1), MaxItems: number(maxNATs)})
+	case reflect.TypeFor[firewallKeys](), reflect.TypeFor[*firewallKeys]():
+		return &jsonschema.Schema{Ref: "#/$defs/firewall"}
 	case reflect.TypeFor[words]():
 		// A plain 7 is a number to YAML and a word to a command.
 		return &jsonschema.Schema{Type: "array", MinItems: number(1), Items: anyOf(
@@ -122,6 +140,16 @@ func (m *schemaMaker) special(t reflect.Type) *jsonschema.Schema {
 		return oneOfWords("drop", "reset", "revive", "remap")
 	case reflect.TypeFor[nat.LateWAN]():
 		return oneOfWords("drop", "reset")
+	case reflect.TypeFor[nat.Behaviour]():
+		return oneOfWords(string(nat.EndpointIndependent), string(nat.AddressDependent), string(nat.AddressAndPortDependent))
+	case reflect.TypeFor[nat.PortAllocation]():
+		return oneOfWords(string(nat.PortPreserve), string(nat.PortRandom))
+	case reflect.TypeFor[nat.PortRange]():
+		return &jsonschema.Schema{Type: "string", Pattern: `^[0-9]+-[0-9]+$`}
+	case reflect.TypeFor[nat.RefreshDirection]():
+		return oneOfWords(string(nat.RefreshBoth), string(nat.RefreshOutbound))
+	case reflect.TypeFor[nat.WhenFull]():
+		return oneOfWords(string(nat.RefuseNew), string(nat.EvictOldest))
 	}
 	return nil
 }
@@ -143,6 +171,7 @@ func (m *schemaMaker) describe(s *jsonschema.Schema, t reflect.Type) {
 	}
 	set("seed", func(p *jsonschema.Schema) { p.Minimum = "0" })
 	set("port", func(p *jsonschema.Schema) { p.Minimum, p.Maximum = "1", "65535" })
+	set("ip", func(p *jsonschema.Schema) { p.Enum = []any{4, 6} })
 	set("count", func(p *jsonschema.Schema) { p.Minimum, p.Maximum = "1", json.Number(itoa(maxDevices)) })
 	set("name", func(p *jsonschema.Schema) { p.Pattern = nameForm.String() })
 	set("protocol", func(p *jsonschema.Schema) { p.Enum = anySlice(protocolNames()) })
@@ -170,17 +199,80 @@ func (m *schemaMaker) entries(pattern string, t reflect.Type) *jsonschema.Schema
 	}
 }
 
-// nat is one NAT: a name, or a profile written out.
+// nat is one NAT: a name, a profile file, or a profile written out.
 func (m *schemaMaker) nat() *jsonschema.Schema {
+	s := m.sub(reflect.TypeFor[natKeys]())
+	if p, ok := s.Properties.Get("profile"); ok {
+		p.Type, p.AnyOf = "", []*jsonschema.Schema{profileNames(), profilePaths()}
+	}
+	return anyOf(profileNames(), profilePaths(), s)
+}
+
+// plainFirewall is firewallKeys without its way of being special.
+type plainFirewall firewallKeys
+
+// firewall is an IPv6 firewall: a name, or a profile written out without what only a NAT has.
+func (m *schemaMaker) firewall() *jsonschema.Schema {
+	var names []string
+	for _, p := range nat.FirewallProfiles() {
+		names = append(names, p.Profile.Name)
+	}
+	s := m.sub(reflect.TypeFor[plainFirewall]())
+	if p, ok := s.Properties.Get("profile"); ok {
+		p.Enum = anySlice(names)
+	}
+	for _, key := range []string{"mapping", "ports", "pool", "hairpin", "limits"} {
+		s.Properties.Delete(key)
+	}
+	return anyOf(oneOfWords(names...), s)
+}
+
+// profileNames is the name of a profile of the catalogue.
+func profileNames() *jsonschema.Schema {
 	var names []string
 	for _, p := range nat.Profiles() {
 		names = append(names, p.Profile.Name)
 	}
-	s := m.sub(reflect.TypeFor[natKeys]())
-	if p, ok := s.Properties.Get("profile"); ok {
-		p.Enum = anySlice(names)
+	return oneOfWords(names...)
+}
+
+// profilePaths is the path of a profile file.
+func profilePaths() *jsonschema.Schema {
+	return &jsonschema.Schema{Type: "string", Pattern: `/|\.ya?ml$`}
+}
+
+// makeProfileSchema is the whole schema of profile files as it stands in profile.schema.json.
+func makeProfileSchema(t *testing.T) []byte {
+	t.Helper()
+	m := newSchemaMaker(t)
+	s := m.ReflectFromType(reflect.TypeFor[profileFile]())
+	s.Version = jsonschema.Version
+	s.Title = "outlive NAT profile"
+	s.Description = "How one NAT behaves, in a file of its own: a scenario beside it takes it with \"nat: ./FILE\"."
+	keys := m.sub(reflect.TypeFor[natKeys]())
+	for p := keys.Properties.Oldest(); p != nil; p = p.Next() {
+		s.Properties.Set(p.Key, p.Value)
 	}
-	return anyOf(oneOfWords(names...), s)
+	if p, ok := s.Properties.Get("profile"); ok {
+		p.Type, p.AnyOf = "", []*jsonschema.Schema{profileNames()}
+	}
+	s.MinProperties = number(1)
+	s.Definitions = jsonschema.Definitions{"duration": durations()}
+	return writeSchema(t, s)
+}
+
+// durations is a duration.
+func durations() *jsonschema.Schema {
+	return anyOf(&jsonschema.Schema{Type: "string", Pattern: `^([0-9]+(\.[0-9]+)?(d|h|m|s|ms|us|ns))+$`}, &jsonschema.Schema{Const: 0})
+}
+
+func writeSchema(t *testing.T, s *jsonschema.Schema) []byte {
+	t.Helper()
+	out, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(out, '\n')
 }
 
 // plainEvent is eventKeys without its way of being special.

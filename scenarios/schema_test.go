@@ -20,10 +20,11 @@ import (
 
 func itoa(n int) string { return strconv.Itoa(n) }
 
-// TestSchemaIsFresh fails when the language has changed and schema.json has not;
-// go generate ./scenarios writes it anew.
+// TestSchemaIsFresh fails when the language has changed and schema.json or
+// profile.schema.json has not; go generate ./scenarios writes it anew.
 func TestSchemaIsFresh(t *testing.T) {
 	labtest.Golden(t, "schema.json", string(makeSchema(t)))
+	labtest.Golden(t, "profile.schema.json", string(makeProfileSchema(t)))
 }
 
 // TestSchemaKnowsTheRegistries: a new profile, fault, protocol or policy shows up
@@ -47,9 +48,37 @@ func TestSchemaKnowsTheRegistries(t *testing.T) {
 	}
 }
 
+// TestProfileSchema: what a profile file may say is in its schema, and what it may not is not.
+func TestProfileSchema(t *testing.T) {
+	text, err := os.ReadFile("profile.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := compile(t, text)
+	for _, name := range []string{"good", "mistakes", "list", "nothing"} {
+		data, err := os.ReadFile(filepath.Join("testdata/broken/nats", name+".yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := validate(t, s, data); (err == nil) != (name == "good") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, p := range nat.Profiles() {
+		if err := validate(t, s, []byte("profile: "+p.Profile.Name)); err != nil {
+			t.Errorf("%s: %v", p.Profile.Name, err)
+		}
+	}
+}
+
 func compileSchema(t *testing.T) *jsonschema.Schema {
 	t.Helper()
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(Schema()))
+	return compile(t, Schema())
+}
+
+func compile(t *testing.T, text []byte) *jsonschema.Schema {
+	t.Helper()
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +139,7 @@ func TestSchemaRefuses(t *testing.T) {
 	for _, name := range []string{
 		"unknown-key", "unknown-key-everywhere", "missing-everything", "bare-number", "wrong-unit", "share-without-percent",
 		"wrong-types", "negative", "number-too-large", "boolean-words", "name-form", "no-uplinks", "no-nat", "unknown-profile",
-		"late-word", "uplink-names", "command-as-text", "protocol-unknown", "empty-command", "no-devices", "device-names",
+		"late-word", "nat-behaviours", "uplink-names", "command-as-text", "protocol-unknown", "empty-command", "no-devices", "device-names",
 		"event-without-instant", "event-without-deed", "fault-unknown", "fault-unknown-key", "nothing-expected", "mqtt-values", "guest-keys",
 	} {
 		t.Run(name, func(t *testing.T) {

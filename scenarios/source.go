@@ -136,7 +136,8 @@ func findPath(arg string, names []string) ([]Source, error) {
 }
 
 // findFolder reads the scenarios in a folder and below it. YAML files that one of them
-// needs for its programs are not scenarios themselves.
+// needs, for its programs or as a NAT profile, are not scenarios themselves, and neither
+// is a NAT profile that none of them needs.
 func findFolder(folder string) ([]Source, error) {
 	var found []Source
 	needed := map[string]bool{}
@@ -154,10 +155,12 @@ func findFolder(folder string) ([]Source, error) {
 		if err != nil {
 			return err
 		}
-		for _, name := range programFiles(s.Data) {
+		for _, name := range neededFiles(s.Data) {
 			needed[filepath.Join(filepath.Dir(p), filepath.FromSlash(name))] = true
 		}
-		found = append(found, s)
+		if !IsProfile(s) {
+			found = append(found, s)
+		}
 		return nil
 	})
 	if err != nil {
@@ -189,13 +192,19 @@ func within(set map[string]bool, p string) bool {
 	}
 }
 
-// programFiles are the files that a scenario needs for its programs, as far as
-// the text of it can be read.
-func programFiles(data []byte) []string {
+// neededFiles are the files that a scenario needs for its programs, and its NAT
+// profiles, as far as the text of it can be read.
+func neededFiles(data []byte) []string {
 	l := &loader{}
 	root := l.parse(newText("", "", string(data)), data, 1)
 	if root == nil {
 		return nil
+	}
+	var out []string
+	if network := root.get("network"); network != nil {
+		for _, p := range network.pairs {
+			out = append(out, profileFiles(p.value.get("nat"))...)
+		}
 	}
 	programs := []*node{root.get("server")}
 	if devices := root.get("devices"); devices != nil {
@@ -203,7 +212,6 @@ func programFiles(data []byte) []string {
 			programs = append(programs, p.value)
 		}
 	}
-	var out []string
 	for _, program := range programs {
 		for _, key := range []string{"run", "files"} {
 			if words := program.get(key); words != nil {
@@ -213,6 +221,26 @@ func programFiles(data []byte) []string {
 					}
 				}
 			}
+		}
+	}
+	return out
+}
+
+// profileFiles are the profile files that a NAT or a row of them names.
+func profileFiles(n *node) []string {
+	if n == nil {
+		return nil
+	}
+	var out []string
+	for _, one := range append([]*node{n}, n.items...) {
+		if one.kind == mapping {
+			one = one.get("profile")
+		}
+		if one == nil || one.kind != scalar {
+			continue
+		}
+		if clean, ok := profilePath(one.text); ok {
+			out = append(out, clean)
 		}
 	}
 	return out

@@ -34,7 +34,8 @@ func newTap(l *labRun) *tap {
 		return t
 	}
 	happened := l.timeline.happened
-	t.live = flow.NewLive(l.scenario.Server.Protocol, l.serverAddr(), func(e flow.LiveEvent) {
+	server, server6 := l.serverAddrs()
+	t.live = flow.NewLive(l.scenario.Server.Protocol, server, server6, func(e flow.LiveEvent) {
 		name := e.Device + "." + e.Name
 		if awaited[name] {
 			delete(awaited, name)
@@ -81,10 +82,13 @@ func (t *tap) frame(f capture.Frame) {
 
 const tcpRST = 0x04
 
-// tcpEnds reads the ends and flags of an unfragmented IPv4 TCP segment in an
+// tcpEnds reads the ends and flags of an unfragmented TCP segment in an
 // Ethernet frame: a few bytes at fixed places, because it runs for every packet.
 func tcpEnds(b []byte) (src, dst netip.AddrPort, flags byte, ok bool) {
 	const ethernet = 14
+	if len(b) > ethernet && b[12] == 0x86 && b[13] == 0xdd {
+		return tcpEnds6(b[ethernet:])
+	}
 	if len(b) < ethernet+20 || b[12] != 0x08 || b[13] != 0x00 || b[ethernet]>>4 != 4 || b[ethernet+9] != 6 {
 		return src, dst, 0, false
 	}
@@ -96,4 +100,27 @@ func tcpEnds(b []byte) (src, dst netip.AddrPort, flags byte, ok bool) {
 	src = netip.AddrPortFrom(netip.AddrFrom4([4]byte(ip[12:16])), binary.BigEndian.Uint16(tcp[0:]))
 	dst = netip.AddrPortFrom(netip.AddrFrom4([4]byte(ip[16:20])), binary.BigEndian.Uint16(tcp[2:]))
 	return src, dst, tcp[13], true
+}
+
+// tcpEnds6 is the same for an IPv6 packet. Nothing of a lab sends TCP behind extension
+// headers other than those that can be skipped.
+func tcpEnds6(ip []byte) (src, dst netip.AddrPort, flags byte, ok bool) {
+	const fixed = 40
+	const tcp, hopByHop, routing, options = 6, 0, 43, 60
+	if len(ip) < fixed {
+		return src, dst, 0, false
+	}
+	next, rest := ip[6], ip[fixed:]
+	for next == hopByHop || next == routing || next == options {
+		if len(rest) < 8 || len(rest) < 8+8*int(rest[1]) {
+			return src, dst, 0, false
+		}
+		next, rest = rest[0], rest[8+8*int(rest[1]):]
+	}
+	if next != tcp || len(rest) < 14 {
+		return src, dst, 0, false
+	}
+	src = netip.AddrPortFrom(netip.AddrFrom16([16]byte(ip[8:24])), binary.BigEndian.Uint16(rest[0:]))
+	dst = netip.AddrPortFrom(netip.AddrFrom16([16]byte(ip[24:40])), binary.BigEndian.Uint16(rest[2:]))
+	return src, dst, rest[13], true
 }

@@ -82,7 +82,7 @@ func (o Options) runGuest(ctx context.Context, s *Scenario, dir string, run *rep
 	box, err := o.guests().start(ctx, warp.Spec{
 		Job: labJob, Data: order, Dir: dir,
 		Commands: s.commands(dir), Files: s.Guest.Files, Root: s.Guest.Root,
-		Hosts: s.hosts(), Length: s.Duration.D() + checkLimit, Seed: s.Seed,
+		Hosts: s.hosts(), Programs: s.programs(), Length: s.Duration.D() + checkLimit, Seed: s.Seed,
 		Report: func(line []byte) {
 			told.add(line)
 			clock.event(o.pass(line))
@@ -122,7 +122,16 @@ func (s *Scenario) commands(dir string) []warp.Command {
 func (s *Scenario) hosts() int {
 	n := 1 + len(s.Devices)
 	for _, u := range s.Uplinks {
-		n += 2 * len(u.NATs)
+		n += 2 * len(u.boxes())
+	}
+	return n
+}
+
+// programs counts the server and the processes of clients.
+func (s *Scenario) programs() int {
+	n := 1
+	for i := 0; i < len(s.Devices); i += len(crew(s.Devices[i:])) {
+		n++
 	}
 	return n
 }

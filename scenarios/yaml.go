@@ -43,7 +43,7 @@ func (l *loader) parse(t *text, data []byte, firstColumn int) *node {
 	}
 	switch err := reader.Load(&second); {
 	case err == nil:
-		p.report(second.Line, second.Column, 3, "", "a second document begins here; a file holds one scenario")
+		p.report(second.Line, second.Column, 3, "", "a second document begins here; a file holds only one")
 		return nil
 	case !errors.Is(err, io.EOF):
 		p.syntax(err)

@@ -23,13 +23,14 @@ const agreement = 5 * time.Millisecond
 // against it.
 //
 //	phone ── NAT cell (forgets after 4 s) ── server
+//	slow ── IPv6 firewall cell (forgets after 4 s) ── server
 func TestTimesAgreeWithTshark(t *testing.T) {
 	tshark, err := exec.LookPath("tshark")
 	if err != nil {
 		labtest.SkipUnsupported(t, &feature.Unsupported{Feature: "reading captures with tshark", Needs: "the package tshark", Remedy: "apt-get install tshark", Err: err})
 	}
 	const idle = 4 * time.Second
-	for _, scenario := range []string{"heartbeat-longer-silent", "heartbeat-longer-reset", "mosquitto-sub-longer", "server-pings-only"} {
+	for _, scenario := range []string{"heartbeat-longer-silent", "heartbeat-longer-reset", "mosquitto-sub-longer", "server-pings-only", "ipv6-firewall"} {
 		t.Run(scenario, func(t *testing.T) {
 			t.Parallel()
 			var dir string
@@ -49,7 +50,7 @@ func TestTimesAgreeWithTshark(t *testing.T) {
 				}
 				died++
 				compare(t, "death", lastThrough(frames, c)+idle, c.Died.D())
-				compareNotice(t, "client", firstSign(frames, c, "phone:cell", c.Client.String(), true), c.ClientNoticed, c.ClientNoticedBy)
+				compareNotice(t, "client", firstSign(frames, c, c.Device+":cell", c.Client.String(), true), c.ClientNoticed, c.ClientNoticedBy)
 				compareNotice(t, "server", firstSign(frames, c, "server:cell", c.Server.String(), false), c.ServerNoticed, c.ServerNoticedBy)
 			}
 			if died == 0 {
@@ -75,7 +76,7 @@ func dissect(t *testing.T, tshark, file string, zero time.Time) []frame {
 	t.Helper()
 	cmd := exec.Command(tshark, "-n", "-r", file, "-Y", "tcp", "-T", "fields", "-E", "separator=|",
 		"-e", "frame.time_epoch", "-e", "frame.interface_name", "-e", "ip.src", "-e", "tcp.srcport", "-e", "ip.dst", "-e", "tcp.dstport",
-		"-e", "tcp.flags", "-e", "tcp.seq_raw", "-e", "tcp.len")
+		"-e", "tcp.flags", "-e", "tcp.seq_raw", "-e", "tcp.len", "-e", "ipv6.src", "-e", "ipv6.dst")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -85,7 +86,7 @@ func dissect(t *testing.T, tshark, file string, zero time.Time) []frame {
 	var frames []frame
 	for line := range strings.Lines(string(out)) {
 		f := strings.Split(strings.TrimSpace(line), "|")
-		if len(f) != 9 {
+		if len(f) != 11 {
 			t.Fatalf("tshark said %q", line)
 		}
 		seconds, nanos, _ := strings.Cut(f[0], ".")
@@ -96,11 +97,27 @@ func dissect(t *testing.T, tshark, file string, zero time.Time) []frame {
 			t.Fatalf("tshark said %q", line)
 		}
 		frames = append(frames, frame{
-			at: time.Unix(s, n).Sub(zero), point: f[1], src: f[2] + ":" + f[3], dst: f[4] + ":" + f[5],
+			at: time.Unix(s, n).Sub(zero), point: f[1], src: endOf(f[2], f[9], f[3]), dst: endOf(f[4], f[10], f[5]),
 			fin: flags&1 != 0, syn: flags&2 != 0, rst: flags&4 != 0, ack: flags&16 != 0, seq: f[7], length: f[8],
 		})
 	}
 	return frames
+}
+
+// endOf is an address and a port, of which tshark has the address of one family.
+func endOf(four, six, port string) string {
+	if four == "" {
+		return "[" + six + "]:" + port
+	}
+	return four + ":" + port
+}
+
+// outside is the client's end as the server sees it: nothing translates IPv6.
+func outside(c report.Connection) string {
+	if len(c.Mapped) == 0 {
+		return c.Client.String()
+	}
+	return c.Mapped[0].String()
 }
 
 // lastThrough is when a packet of the connection last came out of the NAT, on
@@ -114,7 +131,7 @@ func lastThrough(frames []frame, c report.Connection) time.Duration {
 	id := func(f frame, toServer bool) identity {
 		return identity{toServer, f.seq, f.length, [4]bool{f.syn, f.fin, f.rst, f.ack}}
 	}
-	inside, outside := c.Client.String(), c.Mapped[0].String()
+	inside, outside := c.Client.String(), outside(c)
 	seen := map[identity]string{}
 	var last time.Duration
 	for _, f := range frames {
@@ -145,7 +162,7 @@ func firstSign(frames []frame, c report.Connection, point, end string, client bo
 		if f.point != point || f.at < c.Died.D() {
 			continue
 		}
-		own := f.src == end && (client || f.dst == c.Mapped[0].String())
+		own := f.src == end && (client || f.dst == outside(c))
 		if own && (f.fin || f.rst) || client && f.syn && !f.ack && f.src != end {
 			return &f.at
 		}

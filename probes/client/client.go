@@ -31,12 +31,15 @@ const (
 // that the configuration is wrong: what happens on the network is no error but
 // goes to the log.
 func Run(ctx context.Context, config Config, log io.Writer) error {
-	return run(ctx, config, log, wire.Dial)
+	return RunFrom(ctx, config, log, wire.Dial)
 }
 
-type dialFunc func(ctx context.Context, server netip.AddrPort) (net.Conn, error)
+// DialFunc opens a connection to the server, with the settings of wire.Dial.
+type DialFunc func(ctx context.Context, server netip.AddrPort) (net.Conn, error)
 
-func run(ctx context.Context, config Config, log io.Writer, dial dialFunc) error {
+// RunFrom is Run for a client whose connections are opened elsewhere than in the
+// network namespace of this process, by dial.
+func RunFrom(ctx context.Context, config Config, log io.Writer, dial DialFunc) error {
 	fail := func(err error) error {
 		return fmt.Errorf("configuring the client of device %q: %w", config.Device, err)
 	}
@@ -87,7 +90,7 @@ type client struct {
 	protocol Protocol
 	policy   heartbeat.Policy
 	log      *slog.Logger
-	dial     dialFunc
+	dial     DialFunc
 }
 
 // connect makes one attempt. It gives nil where that fails.

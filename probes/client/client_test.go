@@ -76,7 +76,7 @@ func drive(t *testing.T, config Config, duration time.Duration, play ...func(net
 		ctx, cancel := context.WithTimeout(t.Context(), duration)
 		defer cancel()
 		var log bytes.Buffer
-		if err := run(ctx, config, &log, n.dial); err != nil {
+		if err := RunFrom(ctx, config, &log, n.dial); err != nil {
 			t.Fatal(err)
 		}
 		if n.open != 0 {

@@ -72,9 +72,20 @@ func KeepAlive(s heartbeat.Spec) units.Duration {
 	return (interval + second - 1) / second * second
 }
 
-// memoryLimit is where a client collects its garbage at the latest. There may be
-// thousands on a machine, and each holds one connection.
-const memoryLimit = 32 << 20
+const (
+	// memoryLimit is where a process collects its garbage at the latest, whose client
+	// holds one connection: there may be thousands on a machine.
+	memoryLimit = 32 << 20
+	// memoryPerClient is as much again for each further client of the process, which
+	// takes 24 KiB.
+	memoryPerClient = 128 << 10
+)
+
+// LimitMemory makes this process, in which so many clients are to run, collect its
+// garbage before it takes much more memory than they need.
+func LimitMemory(clients int) {
+	debug.SetMemoryLimit(memoryLimit + int64(clients-1)*memoryPerClient)
+}
 
 // Main runs a client until the context ends. Its one argument is a Config as
 // JSON, and its log goes to stdout. It is made for sandbox.RegisterProgram.
@@ -83,6 +94,6 @@ func Main(ctx context.Context, args []string) error {
 	if err := wire.ReadConfig(args, &config); err != nil {
 		return fmt.Errorf("starting the client: %w", err)
 	}
-	debug.SetMemoryLimit(memoryLimit)
+	LimitMemory(1)
 	return Run(ctx, config, os.Stdout)
 }

@@ -17,7 +17,7 @@ import (
 // Problems. The error is for what cannot be analysed at all: no pcapng, or a truth
 // without a server. About 1 KiB of memory is needed for each packet and point at most.
 func Analyze(r io.Reader, truth Truth) (*Analysis, error) {
-	if !truth.Server.IsValid() {
+	if !truth.Server.IsValid() && !truth.Server6.IsValid() {
 		return nil, errors.New("analysing a capture: the truth does not say where the server is")
 	}
 	paths, places := lay(&truth)
@@ -60,10 +60,11 @@ func (w *judge) connection() Connection {
 	c, words := w.c, w.c.words()
 	x := Connection{
 		Device: c.device, Uplink: c.path.name, Client: c.client, ISN: c.isn,
-		SYN: w.seen[c.seen[0]].at, Server: w.server, Marks: w.marks(c, words),
+		SYN: w.seen[c.seen[0]].at, Server: c.path.addr, Marks: w.marks(c, words),
+		Refused: w.refused(),
 	}
 	for _, t := range c.tuples[1:] {
-		if t == 0 {
+		if t == 0 || c.path.six {
 			break
 		}
 		x.Mapped = append(x.Mapped, w.addrs.end(t))
@@ -92,7 +93,7 @@ func (w *judge) connection() Connection {
 		if l.from > w.lost(toClient) && len(l.doubts) > 0 {
 			// Cables may be dead, and what a NAT takes in then refreshes its mapping without
 			// coming out of it. The kernel's word is all there is, and nothing hangs on it.
-			l.doubts, l.refresh, l.timeout = nil, -1, 0
+			l.doubts, l.refresh, l.runs = nil, -1, timer{}
 		}
 		x.Lapses = append(x.Lapses, w.lapse(&l, words))
 		w.problems = append(w.problems, l.doubts...)
@@ -106,7 +107,7 @@ func (w *judge) left(side direction) units.Seconds {
 }
 
 func (w *judge) lapse(l *lapse, words map[int32][]string) Lapse {
-	x := Lapse{From: l.from, NAT: w.c.path.nats[l.k].Name, Cause: l.cause, Timeout: l.timeout}
+	x := Lapse{From: l.from, NAT: w.c.path.nats[l.k].Name, Cause: l.cause, Timeout: l.runs.d, Timer: l.runs.name}
 	if l.until <= w.end {
 		x.Until = &l.until
 	}
@@ -153,7 +154,8 @@ func (w *judge) crossCheck() {
 		if k < 0 || o.foreign || o.at < *w.c.opened || w.excused(k, o.at) {
 			continue
 		}
-		w.problem("NAT %s %s the connection from %s (%s) although nothing says that its mapping was gone", w.c.path.nats[k].Name, what, w.c.client, w.describe(o))
+		n := w.c.path.nats[k]
+		w.problem("%s %s the connection from %s (%s) although nothing says that its %s was gone", n, what, w.c.client, w.describe(o), n.Memory())
 		return
 	}
 }

@@ -44,10 +44,16 @@ func told(a *Analysis) string {
 	}
 	for _, c := range a.Connections {
 		line("%s %s: opened %s ready %s", c.Device, c.Client, at(c.Opened), at(c.Ready))
+		if c.Refused != "" {
+			line("  refused by %s", c.Refused)
+		}
 		for _, l := range c.Lapses {
 			text := fmt.Sprintf("  lapse %s–%s %s at %s", at(&l.From), at(l.Until), l.Cause, l.NAT)
 			if l.Refresh.Packet > 0 {
 				text += fmt.Sprintf(", refreshed %s by %s's %s, timeout %v", at(&l.Refresh.At), l.Refresh.From, l.Refresh.Kind, l.Timeout)
+				if l.Timer != TimerEstablished {
+					text += " " + l.Timer
+				}
 			}
 			line("%s", text)
 		}
@@ -167,7 +173,7 @@ func TestExpiry(t *testing.T) {
 			c.nats[0].byLAN[c.client].expires = seconds(6)
 			return l
 		}, `phone 10.64.0.2:40000: opened 0.012 ready 0.021
-			lapse 6.000–- expired at cell, refreshed 2.000 by server's push, timeout 4s
+			lapse 6.000–- expired at cell, refreshed 2.000 by server's push, timeout 4s unacknowledged
 			died 6.000: mapping expired at NAT cell (mapping-expired)`},
 		{"the client notices by the SYN of its next connection", func(t *testing.T) *testLab {
 			l, c := one(t, silent)

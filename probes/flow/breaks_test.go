@@ -2,7 +2,9 @@ package flow
 
 import (
 	"testing"
+	"time"
 
+	"outlive/lab/units"
 	"outlive/nat"
 	"outlive/probes/socket"
 )
@@ -46,6 +48,53 @@ func TestBreaks(t *testing.T) {
 			client noticed 13.000 by close
 			server gone 7.000
 			phone 10.64.0.2:40001: opened - ready -`},
+		{"what a NAT takes in refreshes its mapping, though the cable behind it is dead", func(t *testing.T) *testLab {
+			p := silent
+			p.Timeouts.TCPUnacknowledged = units.Duration(4 * time.Second)
+			l, c := one(t, p)
+			c.ping(5, 1)
+			l.brk(7, "server", "server-power-off")
+			l.hideServerFrom(7)
+			c.say(8, toServer, "PING 2\n")
+			c.again(10, toServer)
+			c.nats[0].byLAN[c.client].expires = seconds(14)
+			c.again(20, toServer)
+			return l
+		}, `phone 10.64.0.2:40000: opened 0.012 ready 0.021
+			lapse 14.000–- expired at cell, refreshed 10.000 by client's retransmission, timeout 4s unacknowledged
+			died 7.000: server-power-off (server-power-off)
+			server gone 7.000`},
+		{"not what comes when the mapping has gone", func(t *testing.T) *testLab {
+			l, c := one(t, silent)
+			c.ping(5, 1)
+			l.brk(7, "server", "server-power-off")
+			l.hideServerFrom(7)
+			c.say(20, toServer, "PING 2\n")
+			return l
+		}, `phone 10.64.0.2:40000: opened 0.012 ready 0.021
+			lapse 15.002–- expired at cell, refreshed 5.002 by client's ack, timeout 10s
+			died 7.000: server-power-off (server-power-off)
+			server gone 7.000`},
+		{"of two NATs the one before hears no more than it ever does", func(t *testing.T) *testLab {
+			long := silent
+			long.Timeouts.TCPUnacknowledged = units.Duration(6 * time.Second)
+			l := newLab(t, 1, silent, long)
+			c := l.dial(0.01, "phone", 40000).hello(0.02)
+			l.brk(7, "server", "server-power-off")
+			l.hideServerFrom(7)
+			c.say(8, toServer, "PING 2\n")
+			for _, n := range c.nats {
+				for _, m := range n.byLAN {
+					m.expires = seconds(8) + units.Seconds(n.Profile.Timeouts.TCPUnacknowledged)
+				}
+			}
+			c.nats[0].byLAN[c.client].expires = seconds(18)
+			return l
+		}, `phone 10.64.0.2:40000: opened 0.012 ready 0.021
+			lapse 14.000–- expired at cell.2, refreshed 8.000 by client's ping, timeout 6s unacknowledged
+			lapse 18.000–- expired at cell.1, refreshed 8.000 by client's ping, timeout 10s
+			died 7.000: server-power-off (server-power-off)
+			server gone 7.000`},
 		{"the connection was dead before the server was", func(t *testing.T) *testLab {
 			l, c := one(t, silent)
 			l.brk(30, "server", "server-kill")

@@ -39,7 +39,7 @@ func (l *testLab) dialISN(at float64, device string, port uint16, isn uint32) *t
 func (l *testLab) syn(at float64, device string, port uint16, isn uint32) *testConn {
 	i := slices.IndexFunc(l.truth.Devices, func(d Device) bool { return d.Name == device })
 	testCookies += 2
-	c := &testConn{testLab: l, device: device, client: netip.AddrPortFrom(l.truth.Devices[i].Addrs["cell"], port), cookie: [2]uint64{testCookies, testCookies + 1}}
+	c := &testConn{testLab: l, device: device, client: netip.AddrPortFrom(l.addrOf(l.truth.Devices[i]), port), cookie: [2]uint64{testCookies, testCookies + 1}}
 	c.next = [2]uint32{isn, isn ^ 0x5555}
 	c.got = [2]uint32{isn, isn ^ 0x5555}
 	c.send(at, toServer, flagSYN, "")
@@ -170,9 +170,13 @@ func (c *testConn) probe(at float64, d direction) bool {
 
 // socket adds what a host's kernel says of its socket.
 func (c *testConn) socket(at float64, side direction, kind, cause string) {
-	e := socket.Event{Host: c.device, Kind: kind, Local: c.client, Remote: testServer, Cookie: c.cookie[side], Cause: cause, Window: seconds(0.005)}
+	server := testServer
+	if c.client.Addr().Is6() {
+		server = testServer6
+	}
+	e := socket.Event{Host: c.device, Kind: kind, Local: c.client, Remote: server, Cookie: c.cookie[side], Cause: cause, Window: seconds(0.005)}
 	if side == toClient {
-		e.Host, e.Local, e.Remote = "server", testServer, c.server
+		e.Host, e.Local, e.Remote = "server", server, c.server
 	}
 	c.truth.Sockets = append(c.truth.Sockets, Socket{At: seconds(at), Event: e})
 }

@@ -3,8 +3,18 @@ package flow
 import (
 	"time"
 
+	"outlive/lab/units"
 	"outlive/nat"
 )
+
+// timer is one idle timer of a NAT: its name and how long it runs. It is zero where
+// nothing is known.
+type timer struct {
+	name string
+	d    time.Duration
+}
+
+func timerOf(name string, d units.Duration) timer { return timer{name, d.D()} }
 
 // tracked is what Linux's connection tracking thinks of a TCP connection, as far
 // as it decides which idle timeout a packet starts (nf_conntrack_proto_tcp.c, Linux
@@ -48,12 +58,12 @@ const (
 // maxRetrans is nf_conntrack_tcp_max_retrans, which profiles do not change.
 const maxRetrans = 3
 
-// packet takes in a packet that passed and gives the idle timeout that it
-// started; not ok where it does not refresh the entry.
-func (t *tracked) packet(o *observation) (timeout time.Duration, ok bool) {
+// packet takes in a packet that passed and gives the idle timer that it started;
+// not ok where it does not refresh the entry.
+func (t *tracked) packet(o *observation) (runs timer, ok bool) {
 	old := t.state
 	if !t.advance(o) {
-		return 0, false
+		return timer{}, false
 	}
 	if o.d == toClient {
 		t.replied = true
@@ -61,7 +71,7 @@ func (t *tracked) packet(o *observation) (timeout time.Duration, ok bool) {
 	t.count(o)
 	if o.flags&(flagSYN|flagACK) == flagSYN && old == ctSynSent && !t.replied {
 		// A repeated SYN does not renew.
-		return 0, false
+		return timer{}, false
 	}
 	return t.idle(o), true
 }
@@ -143,41 +153,44 @@ func (t *tracked) count(o *observation) {
 	l.seq, l.ack, l.end, l.window, l.d, l.valid = o.seq, o.ack, end, o.window, o.d, true
 }
 
-// idle is the timeout that now runs.
-func (t *tracked) idle(o *observation) time.Duration {
-	timeout := t.ofState()
+// idle is the timer that now runs. The shorter ones only count where they are shorter
+// than that of the state, and the first that is wins, whether or not another is shorter still.
+func (t *tracked) idle(o *observation) timer {
+	runs := t.ofState()
+	unacked := timerOf(TimerUnacknowledged, t.timeouts.TCPUnacknowledged)
+	retrans := timerOf(TimerMaxRetrans, t.timeouts.TCPMaxRetrans)
 	switch {
-	case t.repeats >= maxRetrans:
-		timeout = min(timeout, t.timeouts.TCPMaxRetrans.D())
+	case t.repeats >= maxRetrans && retrans.d < runs.d:
+		runs = retrans
 	case o.flags&flagRST != 0:
-		timeout = t.timeouts.TCPClose.D()
-	case t.half[toServer].unacked || t.half[toClient].unacked:
-		timeout = min(timeout, t.timeouts.TCPUnacknowledged.D())
-	case o.window == 0:
-		timeout = min(timeout, t.timeouts.TCPMaxRetrans.D())
+		runs = timerOf(TimerClose, t.timeouts.TCPClose)
+	case (t.half[toServer].unacked || t.half[toClient].unacked) && unacked.d < runs.d:
+		runs = unacked
+	case o.window == 0 && retrans.d < runs.d:
+		runs = retrans
 	}
-	if t.state == ctEstablished && !t.replied {
-		timeout = min(timeout, t.timeouts.TCPUnacknowledged.D())
+	if t.state == ctEstablished && !t.replied && unacked.d < runs.d {
+		return unacked
 	}
-	return timeout
+	return runs
 }
 
-func (t *tracked) ofState() time.Duration {
+func (t *tracked) ofState() timer {
 	switch t.state {
 	case ctSynSent:
-		return t.timeouts.TCPSynSent.D()
+		return timerOf(TimerSynSent, t.timeouts.TCPSynSent)
 	case ctSynRecv:
-		return t.timeouts.TCPSynRecv.D()
+		return timerOf(TimerSynRecv, t.timeouts.TCPSynRecv)
 	case ctFinWait:
-		return t.timeouts.TCPFinWait.D()
+		return timerOf(TimerFinWait, t.timeouts.TCPFinWait)
 	case ctCloseWait:
-		return t.timeouts.TCPCloseWait.D()
+		return timerOf(TimerCloseWait, t.timeouts.TCPCloseWait)
 	case ctLastAck:
-		return t.timeouts.TCPLastAck.D()
+		return timerOf(TimerLastAck, t.timeouts.TCPLastAck)
 	case ctTimeWait:
-		return t.timeouts.TCPTimeWait.D()
+		return timerOf(TimerTimeWait, t.timeouts.TCPTimeWait)
 	case ctClose:
-		return t.timeouts.TCPClose.D()
+		return timerOf(TimerClose, t.timeouts.TCPClose)
 	}
-	return t.timeouts.TCPEstablished.D()
+	return timerOf(TimerEstablished, t.timeouts.TCPEstablished)
 }

@@ -12,6 +12,7 @@ import (
 type judge struct {
 	*joiner
 	c       *connection
+	lives   [][]life // of its mappings, by NAT
 	lapses  []lapse
 	cuts    []cut
 	endings [2][]ending // by side: the direction in which it speaks
@@ -20,7 +21,7 @@ type judge struct {
 }
 
 func (j *joiner) judge(c *connection, truth *Truth, byNAT [][]life, sockets [2][]Socket) *judge {
-	w := &judge{joiner: j, c: c, lapses: j.lapses(c, byNAT)}
+	w := &judge{joiner: j, c: c, lives: byNAT, lapses: j.lapses(c, byNAT)}
 	for side := range w.endings {
 		w.endings[side] = j.endings(c, direction(side), sockets[side])
 	}
@@ -52,7 +53,7 @@ func (w *judge) stretches() []stretch {
 		n := &w.c.path.nats[l.k]
 		all = append(all, stretch{
 			from: l.from, until: l.until, final: l.until == never && !n.Profile.CanRevive(),
-			causes: []string{"mapping " + l.cause + " at NAT " + n.Name}, kinds: []string{"mapping-" + l.cause},
+			causes: []string{n.Memory() + " " + l.cause + " at " + n.String()}, kinds: []string{"mapping-" + l.cause},
 		})
 	}
 	for _, x := range w.cuts {

@@ -12,7 +12,7 @@
 // them the connections over all NATs (join.go); packets get their kind
 // (classify.go) and bytes their order (stream.go), decoders find the protocol's
 // messages (decode.go, one file per protocol). Against that are held the NATs' mappings
-// (lapse.go), the ways in which a side can end (ends.go), and from both follow death,
+// (lapse.go, crossing.go), the ways in which a side can end (ends.go), and from both follow death,
 // notice and closing (death.go, notice.go, closing.go).
 //
 // What the packets and the lab's own account do not agree on is not smoothed over: it becomes a

@@ -158,7 +158,7 @@ func (j *joiner) socketOf(e *Socket, side direction, truth *Truth) *connection {
 	if side == toClient {
 		client, server = server, client
 	}
-	if server.Port() != truth.Server.Port() {
+	if server.Port() != truth.Port() {
 		return nil
 	}
 	t := j.addrs.tuple(client)

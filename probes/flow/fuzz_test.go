@@ -2,6 +2,7 @@ package flow
 
 import (
 	"bytes"
+	"net/netip"
 	"reflect"
 	"testing"
 
@@ -118,7 +119,7 @@ func BenchmarkLive(b *testing.B) {
 	for n := range 1000 {
 		c.ping(4+5*float64(n), n)
 	}
-	x := NewLive("line", testServer, func(LiveEvent) {})
+	x := NewLive("line", testServer, netip.AddrPort{}, func(LiveEvent) {})
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		f := l.frames[i%len(l.frames)]

@@ -54,7 +54,6 @@ type connection struct {
 type joiner struct {
 	*reading
 	paths    []*path
-	server   netip.AddrPort
 	protocol string
 	finder   *pushFinder
 	devices  map[netip.Addr]string
@@ -72,12 +71,14 @@ type joiner struct {
 
 func join(in *reading, truth *Truth, paths []*path, finder *pushFinder) *joiner {
 	j := &joiner{
-		reading: in, paths: paths, server: truth.Server, protocol: truth.Protocol, finder: finder,
+		reading: in, paths: paths, protocol: truth.Protocol, finder: finder,
 		devices: map[netip.Addr]string{}, byISN: map[uint32][]int32{}, end: truth.End,
 	}
 	for _, d := range truth.Devices {
-		for _, a := range d.Addrs {
-			j.devices[a] = d.Name
+		for _, addrs := range []map[string]netip.Addr{d.Addrs, d.Addrs6} {
+			for _, a := range addrs {
+				j.devices[a] = d.Name
+			}
 		}
 	}
 	for _, b := range truth.Breaks {
@@ -108,6 +109,9 @@ func (j *joiner) observe(i int32) {
 	from := p.before(int(o.position), o.d)
 	if from >= 0 {
 		o.prev = j.match(p, o, from)
+	}
+	if o.d == toServer && here == len(p.nats) {
+		p.left = o.at
 	}
 	if o.prev >= 0 {
 		prev := &j.seen[o.prev]
@@ -153,7 +157,7 @@ func (j *joiner) observe(i int32) {
 
 func (j *joiner) key(p *path, o *observation, at, to int) hop {
 	k := hop{seq: o.seq, ack: o.ack, ts: o.ts, length: o.length, id: o.id, position: uint8(at), d: o.d, flags: o.flags}
-	if level(at) == level(to) {
+	if p.six || level(at) == level(to) {
 		k.tuple = o.tuple
 	}
 	return k

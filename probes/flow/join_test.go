@@ -261,7 +261,7 @@ func TestMarksOfResets(t *testing.T) {
 		l.brk(5, "server", "server-power-off")
 		l.hideServerFrom(5)
 		c.say(6, toServer, "PING 1\n")
-		want := []string{"6.000 phone:cell client ping lost after cell:wan"}
+		want := []string{"6.000 phone:cell client ping lost behind NAT cell, whose cable to the server was dead"}
 		if diff := cmp.Diff(want, marksOf(l.analyze().Connections[0])[4:]); diff != "" {
 			t.Error(diff)
 		}

@@ -30,7 +30,7 @@ type testLab struct {
 	nats   []*testNAT
 	id     uint16
 	hidden map[string]bool // points that the capture has not got
-	// unplugged is when the server's cable is pulled; zero means never.
+	// unplugged is when the server's cable is pulled; zero means never. Without NATs it does nothing.
 	unplugged units.Seconds
 	cut       int // bytes to cut off the end of the file
 }
@@ -133,6 +133,10 @@ func (l *testLab) point(p *packet, position int) int {
 
 // see writes what a point sees of the packet.
 func (l *testLab) see(p *packet, position int) {
+	if p.client.Addr().Is6() {
+		l.see6(p, position)
+		return
+	}
 	src, dst := p.client, testServer
 	if p.d == toClient {
 		src, dst = dst, src
@@ -171,7 +175,8 @@ func (l *testLab) move(p packet, position int) bool {
 				return false
 			}
 		}
-		if position == 2*len(l.nats)+1 && l.unplugged > 0 && p.at >= l.unplugged {
+		if position == 2*len(l.nats) && p.d == toServer && l.unplugged > 0 && p.at >= l.unplugged {
+			// An interface without a carrier sends nothing, and so captures nothing.
 			return false
 		}
 		l.see(&p, position)
@@ -223,8 +228,11 @@ func (n *testNAT) pass(p *packet, position int) bool {
 	if p.flags&flagRST != 0 {
 		timeout = n.Profile.Timeouts.TCPClose
 	}
-	// The kernel starts the clock when the packet comes in.
-	m.expires = p.at - hopTime + units.Seconds(timeout)
+	silent := p.payload == "" && p.flags&(flagSYN|flagFIN|flagRST) == 0
+	if r := n.Profile.Refresh; (r.Direction != nat.RefreshOutbound || p.d == toServer) && (!r.IgnoreACK || !silent) {
+		// The kernel starts the clock when the packet comes in.
+		m.expires = p.at - hopTime + units.Seconds(timeout)
+	}
 	p.client = m.WAN
 	if p.d == toClient {
 		p.client = m.LAN
@@ -233,13 +241,16 @@ func (n *testNAT) pass(p *packet, position int) bool {
 }
 
 func (n *testNAT) make(p *packet, port uint16) *testMapping {
-	wan := netip.AddrPortFrom(n.WAN, port)
+	wan, remote := netip.AddrPortFrom(n.WAN, port), testServer
+	if n.Firewall() {
+		wan, remote = p.client, testServer6
+	}
 	for n.byWAN[wan] != nil && n.byWAN[wan].expires > p.at {
 		n.nextPort++
 		wan = netip.AddrPortFrom(n.WAN, n.nextPort)
 	}
 	n.ids++
-	m := &testMapping{Mapping: nat.Mapping{ID: n.ids, Protocol: "tcp", LAN: p.client, WAN: wan, Remote: testServer}}
+	m := &testMapping{Mapping: nat.Mapping{ID: n.ids, Protocol: "tcp", LAN: p.client, WAN: wan, Remote: remote}}
 	n.byLAN[p.client], n.byWAN[wan] = m, m
 	n.tell(p.at+seconds(0.0005), nat.MappingNew, m, "", 0)
 	return m

@@ -31,7 +31,7 @@ type lapse struct {
 	from, until units.Seconds // until is never where it lasts to the end
 	cause       string
 	refresh     int32 // the observation that refreshed the mapping last, -1 if not known
-	timeout     time.Duration
+	runs        timer // what it started
 	// doubts are why what the packets say of it does not fit what the kernel said.
 	// They are problems if the lapse matters.
 	doubts []string
@@ -46,13 +46,6 @@ type life struct {
 	lan, wan tuple
 	born     units.Seconds
 	gone     *Mapping // nil while it lives
-}
-
-// crossing is a packet that a NAT let through.
-type crossing struct {
-	at units.Seconds // in at the one side
-	in int32         // the observation there
-	d  direction
 }
 
 // lives sorts the truth about mappings by the connection and the NAT that they served.
@@ -95,12 +88,12 @@ func (j *joiner) lives(truth *Truth) map[*connection][][]life {
 	for i := range truth.Mappings {
 		m := &truth.Mappings[i]
 		s, known := spots[m.NAT]
-		if !known || m.Mapping.Protocol != "tcp" || m.Mapping.Remote != truth.Server {
+		if !known || m.Mapping.Protocol != "tcp" || m.Mapping.Remote != s.p.addr {
 			continue
 		}
 		if m.Lost && !lost[m.NAT] {
 			lost[m.NAT] = true
-			j.problem("the kernel lost events about the mappings of NAT %s", m.NAT)
+			j.problem("the kernel lost events about the mappings of %s", s.p.nats[s.k])
 		}
 		n := number{m.NAT, m.Mapping.ID}
 		l, ok := alive[n]
@@ -132,46 +125,11 @@ func (j *joiner) lives(truth *Truth) map[*connection][][]life {
 	return all
 }
 
-// crossings are the packets of the connection that NAT k let through by the
-// mapping that the server knows, in order of time.
-func (j *joiner) crossings(c *connection, k int) []crossing {
-	var all []crossing
-	until := j.succeeded(c, k)
-	for _, i := range c.seen {
-		o := &j.seen[i]
-		if o.prev < 0 || o.at >= until {
-			continue
-		}
-		in := &j.seen[o.prev]
-		low, high := in.position, o.position
-		if o.d == toClient {
-			low, high = high, low
-		}
-		if int(low) <= 2*k+1 && int(high) >= 2*k+2 && !o.foreign && !in.foreign {
-			all = append(all, crossing{in.at, o.prev, o.d})
-		}
-	}
-	slices.SortStableFunc(all, func(a, b crossing) int { return cmp.Compare(a.at, b.at) })
-	return all
-}
-
-// succeeded is when another connection took over the tuple by which NAT k knew
-// this one, never if none did: what passes from then on does so by its mapping.
-func (j *joiner) succeeded(c *connection, k int) units.Seconds {
-	owners := c.path.history[k][c.tuples[k]]
-	for i, owner := range owners {
-		if j.conns[owner] == c && i+1 < len(owners) {
-			return j.seen[j.conns[owners[i+1]].seen[0]].at
-		}
-	}
-	return never
-}
-
 // lapses are those of one connection, by order of their start.
 func (j *joiner) lapses(c *connection, byNAT [][]life) []lapse {
 	var all []lapse
 	for k, lives := range byNAT {
-		w := lapser{j: j, c: c, k: k, nat: &c.path.nats[k], cross: j.crossings(c, k)}
+		w := lapser{j: j, c: c, k: k, nat: &c.path.nats[k], cross: j.crossings(c, k), swallowed: j.swallowed(c, k)}
 		for i := range lives {
 			var next *life
 			if i+1 < len(lives) {
@@ -193,6 +151,8 @@ type lapser struct {
 	k     int
 	nat   *NAT
 	cross []crossing
+	// swallowed are those of which only the kernel's word can tell whether they found a mapping.
+	swallowed []crossing
 	// made is the crossing that made the present mapping.
 	made int
 }
@@ -206,16 +166,16 @@ func (w *lapser) end(l, next *life) (lapse, bool) {
 		return lapse{}, false
 	}
 	made := w.remade(l, next)
-	last, timeout := w.refresh(l, made)
-	x := lapse{k: w.k, from: l.gone.At, until: never, cause: l.gone.Cause, refresh: -1, timeout: timeout}
-	if last >= 0 {
-		x.refresh = w.cross[last].in
+	last, runs, after := w.refresh(l, made)
+	x := lapse{k: w.k, from: l.gone.At, until: never, cause: l.gone.Cause, refresh: -1}
+	if last != nil {
+		x.refresh, x.runs = last.in, runs
 		if l.gone.Cause == nat.CauseExpired {
-			w.expiry(&x, l, w.cross[last].at+units.Seconds(timeout))
+			w.expiry(&x, l, last.at+units.Seconds(runs.d))
 		}
-		x.from = w.dropped(x.from, w.cross[last].at)
+		x.from = w.dropped(x.from, last.at)
 	}
-	x.until = w.heal(&x, made, last)
+	x.until = w.heal(&x, made, after)
 	if made >= 0 {
 		w.made = made
 	}
@@ -250,21 +210,60 @@ func (w *lapser) remade(l, next *life) int {
 	return best
 }
 
-// refresh is the last crossing by a mapping, -1 if none, and the timeout that it started.
-// made is the crossing that made the mapping after it.
-func (w *lapser) refresh(l *life, made int) (last int, timeout time.Duration) {
+// refresh is the last packet that refreshed a mapping, nil if none is known, and the
+// timer that it started; after is the next crossing that did not. made is the crossing that
+// made the mapping after it.
+//
+// Where the NAT takes only some packets for a refresh, there are two clocks: its own, which
+// they start, and conntrack's, which every packet does, with a timer that may be shorter. The
+// mapping goes with the first of them.
+func (w *lapser) refresh(l *life, made int) (last *crossing, runs timer, after int) {
 	t := tracked{timeouts: w.nat.Profile.Timeouts}
-	last = -1
+	var own *crossing
+	var ownRuns timer
+	take := func(x *crossing) bool {
+		o := &w.j.seen[x.in]
+		r, ok := t.packet(o)
+		if !ok {
+			return false
+		}
+		last, runs = x, r
+		if refreshes(w.nat.Profile.Refresh, o) {
+			own, ownRuns = x, r
+		}
+		return true
+	}
+	unseen := slices.DeleteFunc(slices.Clone(w.swallowed), func(x crossing) bool {
+		// Later ones may have met no mapping any more, and earlier ones are of another.
+		return x.at >= l.gone.At-l.gone.Window || x.at < l.born-clocks
+	})
+	after = w.made
 	for i := w.made; i < len(w.cross) && i != made; i++ {
-		x := w.cross[i]
+		x := &w.cross[i]
 		if x.at > l.gone.At {
 			break
 		}
-		if d, ok := t.packet(&w.j.seen[x.in]); ok {
-			last, timeout = i, d
+		for len(unseen) > 0 && unseen[0].at < x.at {
+			take(&unseen[0])
+			unseen = unseen[1:]
+		}
+		if take(x) {
+			after = i + 1
 		}
 	}
-	return last, timeout
+	for i := range unseen {
+		take(&unseen[i])
+	}
+	if own != nil && own.at+units.Seconds(ownRuns.d) <= last.at+units.Seconds(runs.d) {
+		return own, ownRuns, after
+	}
+	return last, runs, after
+}
+
+// refreshes says whether a packet is of those that restart the NAT's own timer.
+func refreshes(r nat.Refresh, o *observation) bool {
+	silent := o.length == 0 && o.flags&(flagSYN|flagFIN|flagRST) == 0
+	return (r.Direction != nat.RefreshOutbound || o.d == toServer) && (!r.IgnoreACK || !silent)
 }
 
 // expiry sets the start of a lapse to when the mapping expired: the computed
@@ -279,8 +278,8 @@ func (w *lapser) expiry(x *lapse, l *life, computed units.Seconds) {
 		return
 	}
 	if away := max(earliest-computed, computed-latest); away > disagreement {
-		x.doubt("the mapping of the connection from %s at NAT %s should have expired at %v by its packets, and did between %v and %v by the kernel",
-			w.c.client, w.nat.Name, round(computed), round(earliest), round(latest))
+		x.doubt("the %s of the connection from %s at %s should have expired at %v by its packets, and did between %v and %v by the kernel",
+			w.nat.Memory(), w.c.client, w.nat, round(computed), round(earliest), round(latest))
 	}
 }
 
@@ -305,31 +304,33 @@ func (w *lapser) dropped(from, refreshed units.Seconds) units.Seconds {
 }
 
 // heal is when the connection had a mapping again, or never.
-func (w *lapser) heal(x *lapse, made, last int) units.Seconds {
+func (w *lapser) heal(x *lapse, made, after int) units.Seconds {
 	if made >= 0 {
-		if !w.revives() {
-			x.doubt("NAT %s made a mapping anew for the connection from %s, which its profile rules out", w.nat.Name, w.c.client)
+		// A SYN makes a mapping on every NAT: that is a beginning, nothing revived.
+		const beginning = flagSYN | flagACK
+		if in := &w.j.seen[w.cross[made].in]; !w.revives() && in.flags&beginning != flagSYN {
+			x.doubt("%s made a %s anew for the connection from %s, which its profile rules out", w.nat, w.nat.Memory(), w.c.client)
 		}
-		w.contradicted(x, last, made)
+		w.contradicted(x, after, made)
 		return max(x.from, w.cross[made].at)
 	}
-	for i := last + 1; i < len(w.cross); i++ {
+	for i := after; i < len(w.cross); i++ {
 		if at := w.cross[i].at; at > x.from+jiffies && (w.cross[i].d == toServer || !w.revives()) {
 			// No mapping was reported, yet it passed.
-			w.contradicted(x, last, i)
+			w.contradicted(x, after, i)
 			if !w.revives() && at <= w.j.end {
 				w.passed(x, i)
 			}
 			return at
 		}
 	}
-	w.contradicted(x, last, len(w.cross))
+	w.contradicted(x, after, len(w.cross))
 	return never
 }
 
 // contradicted reports packets that passed towards the client while there was no mapping.
-func (w *lapser) contradicted(x *lapse, last, until int) {
-	for i := last + 1; i < until; i++ {
+func (w *lapser) contradicted(x *lapse, after, until int) {
+	for i := after; i < until; i++ {
 		if at := w.cross[i].at; at > x.from+jiffies && at <= w.j.end && w.cross[i].d == toClient {
 			w.passed(x, i)
 			return
@@ -339,7 +340,7 @@ func (w *lapser) contradicted(x *lapse, last, until int) {
 
 func (w *lapser) passed(x *lapse, i int) {
 	o := &w.j.seen[w.cross[i].in]
-	x.doubt("%s passed NAT %s although its mapping was gone", w.j.describe(o), w.nat.Name)
+	x.doubt("%s passed %s although its %s was gone", w.j.describe(o), w.nat, w.nat.Memory())
 }
 
 // droppedAt is the NAT at which a packet was last seen before it was lost, -1 if there is none.

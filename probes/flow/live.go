@@ -51,11 +51,12 @@ type liveEnd struct {
 	fin   bool
 }
 
-// NewLive makes a Live for connections with a server. The protocol is "line" or
+// NewLive makes a Live for connections with a server, which has an IPv4 and an IPv6
+// address, or one of them; the other is invalid. The protocol is "line" or
 // "mqtt", or anything else where only TCP is looked at. emit is called
 // from within Frame and must not wait.
-func NewLive(protocol string, server netip.AddrPort, emit func(LiveEvent)) *Live {
-	return &Live{protocol: protocol, emit: emit, take: newExtractor(server), conns: map[liveKey]*liveConn{}}
+func NewLive(protocol string, server, server6 netip.AddrPort, emit func(LiveEvent)) *Live {
+	return &Live{protocol: protocol, emit: emit, take: newExtractor(server, server6), conns: map[liveKey]*liveConn{}}
 }
 
 // Frame takes in the next frame at a device's interface, from its Ethernet header

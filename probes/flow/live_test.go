@@ -2,6 +2,7 @@ package flow
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"testing"
 
@@ -13,7 +14,7 @@ import (
 // live feeds what the devices' points saw to a Live and gives its events in words.
 func live(l *testLab) (*Live, []string) {
 	var got []string
-	x := NewLive(l.truth.Protocol, testServer, func(e LiveEvent) {
+	x := NewLive(l.truth.Protocol, testServer, netip.AddrPort{}, func(e LiveEvent) {
 		got = append(got, fmt.Sprintf("%.3f %s.%s", e.At.Sub(testStart).Seconds(), e.Device, e.Name))
 	})
 	slices.SortStableFunc(l.frames, func(a, b testFrame) int { return int(a.at - b.at) })

@@ -3,6 +3,8 @@ package flow
 import (
 	"fmt"
 	"slices"
+
+	"outlive/lab/units"
 )
 
 // mark is an observation as others see it. It has the protocol's word if the packet is the first with a message.
@@ -32,35 +34,44 @@ func (j *joiner) senderName(o *observation) string {
 
 // fate is where a packet was seen last if it did not arrive, or that it arrived
 // in a form that its receiver has no use for. It is empty if it arrived.
-func (j *joiner) fate(i int32) string {
-	for j.seen[i].next >= 0 {
-		i = j.seen[i].next
+func (w *judge) fate(i int32) string {
+	for w.seen[i].next >= 0 {
+		i = w.seen[i].next
 	}
-	o := &j.seen[i]
-	p := j.paths[o.path]
+	o := &w.seen[i]
+	p := w.paths[o.path]
 	switch {
 	case int(o.position) == p.target(o.d) && !o.foreign:
 		return ""
 	case int(o.position) == p.target(o.d):
-		return fmt.Sprintf("reached the server from %s, which it does not know", j.addrs.end(o.tuple))
+		return fmt.Sprintf("reached the server from %s, which it does not know", w.addrs.end(o.tuple))
 	}
-	if k := j.droppedAt(o); k >= 0 {
-		return "dropped at NAT " + p.nats[k].Name
+	k := w.droppedAt(o)
+	switch {
+	case k >= 0 && k == len(p.nats)-1 && o.d == toServer && o.at >= w.deadEnd(p) && !w.lapsed(k, o.at):
+		return "lost behind " + p.nats[k].String() + ", whose cable to the server was dead"
+	case k >= 0:
+		return "dropped at " + p.nats[k].String()
 	}
-	return "lost after " + j.points[o.point]
+	return "lost after " + w.points[o.point]
+}
+
+// lapsed says that NAT k had no mapping for the connection at an instant.
+func (w *judge) lapsed(k int, at units.Seconds) bool {
+	return slices.ContainsFunc(w.lapses, func(l lapse) bool { return l.k == k && at >= l.from && at < l.until })
 }
 
 // marks are the packets of a connection that a story may need: all but plain
 // acknowledgements that arrived. A packet with messages has one for each, by the protocol's word.
-func (j *joiner) marks(c *connection, words map[int32][]string) []Mark {
+func (w *judge) marks(c *connection, words map[int32][]string) []Mark {
 	var all []Mark
 	for _, i := range c.seen {
-		o := &j.seen[i]
-		if o.prev >= 0 || o.at > j.end {
+		o := &w.seen[i]
+		if o.prev >= 0 || o.at > w.end {
 			continue
 		}
-		m := j.mark(i, words)
-		m.Fate = j.fate(i)
+		m := w.mark(i, words)
+		m.Fate = w.fate(i)
 		if o.kind == kindACK && m.Fate == "" {
 			continue
 		}

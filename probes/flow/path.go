@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+
+	"outlive/lab/units"
 )
 
 // direction is which way a packet goes.
@@ -24,7 +26,8 @@ func (d direction) sender() string {
 	return "server"
 }
 
-// A path is one uplink, from the device's interface over each NAT to the server's.
+// A path is one uplink, from the device's interface over each NAT to the server's. An
+// uplink with both families has two of them, which begin at the same interface.
 // Its positions count from the device: 0 is the device, 2k+1 and 2k+2 are the LAN and
 // the WAN side of NAT k, and the last is the server. Its levels are the stretches in
 // which addresses do not change: level 0 up to the LAN side of the first NAT, level 1 from its WAN side on.
@@ -32,6 +35,10 @@ type path struct {
 	index int
 	name  string
 	nats  []NAT
+	// six says that it is the one of IPv6, with a firewall that translates nothing in place
+	// of NATs; addr is where the server is by this way.
+	six  bool
+	addr netip.AddrPort
 	// captured says of which positions there is a capture; first and last are the
 	// outermost of them, which stand for the ends.
 	captured    []bool
@@ -40,6 +47,8 @@ type path struct {
 	history []map[tuple][]int32
 	// waiting are the observations that have not been seen at the next position yet.
 	waiting map[hop]int32
+	// left is when a packet to the server was last seen behind all NATs.
+	left units.Seconds
 }
 
 func (p *path) server() int { return 2*len(p.nats) + 1 }
@@ -98,7 +107,7 @@ func (p *path) bind(level int, t tuple, c int32) {
 // hop is by what an observation is known again at the next position: what a NAT leaves as it is.
 type hop struct {
 	seq, ack, ts uint32
-	tuple        tuple // zero where a NAT lies between
+	tuple        tuple // zero where an IPv4 NAT lies between
 	length, id   uint16
 	position     uint8
 	d            direction
@@ -135,32 +144,62 @@ func (a *addresses) end(t tuple) netip.AddrPort {
 	return netip.AddrPortFrom(a.all[t>>16], uint16(t))
 }
 
-// place is where a point of capture lies.
+// place is where a point of capture lies on a path.
 type place struct {
 	point    *Point
 	path     *path
 	position int
 }
 
-// lay makes the paths of the lab and finds the place of every point.
-func lay(truth *Truth) (paths []*path, places map[string]place) {
-	byName := map[string]*path{}
-	of := func(uplink string) *path {
-		p := byName[uplink]
+// spot is where a point lies by the family of what passes it: IPv4, IPv6. A place without a path is none.
+type spot [2]place
+
+func family(six bool) int {
+	if six {
+		return 1
+	}
+	return 0
+}
+
+// families are those that a point speaks.
+func (p *Point) families() []bool {
+	switch {
+	case !p.Addr6.IsValid():
+		return []bool{false}
+	case !p.Addr.IsValid():
+		return []bool{true}
+	}
+	return []bool{false, true}
+}
+
+// lay makes the paths of the lab and finds the places of every point.
+func lay(truth *Truth) (paths []*path, spots map[string]spot) {
+	type way struct {
+		uplink string
+		six    bool
+	}
+	byName := map[way]*path{}
+	of := func(uplink string, six bool) *path {
+		p := byName[way{uplink, six}]
 		if p == nil {
-			p = &path{index: len(paths), name: uplink, waiting: map[hop]int32{}}
-			byName[uplink] = p
+			p = &path{index: len(paths), name: uplink, six: six, addr: truth.Server, waiting: map[hop]int32{}}
+			if six {
+				p.addr = truth.Server6
+			}
+			byName[way{uplink, six}] = p
 			paths = append(paths, p)
 		}
 		return p
 	}
 	for _, n := range truth.NATs {
-		p := of(n.Uplink)
+		p := of(n.Uplink, n.Firewall())
 		n.Profile = n.Profile.Complete()
 		p.nats = append(p.nats, n)
 	}
-	for _, p := range truth.Points {
-		of(p.Uplink)
+	for i := range truth.Points {
+		for _, six := range truth.Points[i].families() {
+			of(truth.Points[i].Uplink, six)
+		}
 	}
 	for _, p := range paths {
 		slices.SortStableFunc(p.nats, func(a, b NAT) int { return cmp.Compare(a.Order, b.Order) })
@@ -169,25 +208,30 @@ func lay(truth *Truth) (paths []*path, places map[string]place) {
 			p.history = append(p.history, map[tuple][]int32{})
 		}
 	}
-	places = map[string]place{}
+	spots = map[string]spot{}
 	for i := range truth.Points {
 		point := &truth.Points[i]
-		p := of(point.Uplink)
-		at := place{point: point, path: p, position: -1}
-		nat := slices.IndexFunc(p.nats, func(n NAT) bool { return n.Name == point.Host })
-		switch {
-		case point.Side == "device":
-			at.position = 0
-		case point.Side == "server":
-			at.position = p.server()
-		case point.Side == "lan" && nat >= 0:
-			at.position = 2*nat + 1
-		case point.Side == "wan" && nat >= 0:
-			at.position = 2*nat + 2
+		var s spot
+		for _, six := range point.families() {
+			s[family(six)] = of(point.Uplink, six).place(point)
 		}
-		if at.position >= 0 {
-			places[point.Name] = at
-		}
+		spots[point.Name] = s
 	}
-	return paths, places
+	return paths, spots
+}
+
+// place is where a point lies on the path.
+func (p *path) place(point *Point) place {
+	nat := slices.IndexFunc(p.nats, func(n NAT) bool { return n.Name == point.Host })
+	switch {
+	case point.Side == "device":
+		return place{point, p, 0}
+	case point.Side == "server":
+		return place{point, p, p.server()}
+	case point.Side == "lan" && nat >= 0:
+		return place{point, p, 2*nat + 1}
+	case point.Side == "wan" && nat >= 0:
+		return place{point, p, 2*nat + 2}
+	}
+	return place{}
 }

@@ -67,9 +67,9 @@ func (o *observation) hops() int {
 type reading struct {
 	seen []observation
 	// points are the names of the capture's interfaces, and places where they
-	// lie; those that are not the lab's have no path.
+	// lie by family; those that are not the lab's have no path.
 	points  []string
-	places  []place
+	places  []spot
 	addrs   *addresses
 	packets int
 	// captured counts the packets by point.
@@ -84,7 +84,7 @@ type reading struct {
 const clockSlack = 100 * time.Millisecond
 
 // read reads a pcapng stream into observations, in order of time.
-func read(r io.Reader, truth *Truth, places map[string]place) (*reading, error) {
+func read(r io.Reader, truth *Truth, spots map[string]spot) (*reading, error) {
 	in := &reading{addrs: newAddresses(), captured: map[string]int{}}
 	guard := newBlocks(r)
 	ng, err := pcapgo.NewNgReader(guard, pcapgo.NgReaderOptions{WantMixedLinkType: true, StatisticsCallback: in.drops})
@@ -96,7 +96,7 @@ func read(r io.Reader, truth *Truth, places map[string]place) (*reading, error) 
 		}
 		return nil, fmt.Errorf("reading the capture: %w", err)
 	}
-	x := newExtractor(truth.Server)
+	x := newExtractor(truth.Server, truth.Server6)
 	captured := map[string]bool{}
 	interfaces := func() {
 		for len(in.places) < ng.NInterfaces() {
@@ -104,12 +104,15 @@ func read(r io.Reader, truth *Truth, places map[string]place) (*reading, error) 
 			if err != nil {
 				return
 			}
-			at := places[i.Name]
-			if at.path != nil && i.LinkType == layers.LinkTypeEthernet {
-				at.path.capture(at.position)
-				captured[i.Name] = true
-			} else {
-				at = place{}
+			at := spot{}
+			if i.LinkType == layers.LinkTypeEthernet {
+				at = spots[i.Name]
+			}
+			for _, p := range at {
+				if p.path != nil {
+					p.path.capture(p.position)
+					captured[i.Name] = true
+				}
 			}
 			in.places = append(in.places, at)
 			in.points = append(in.points, i.Name)
@@ -178,12 +181,14 @@ func (in *reading) drops(i int, s pcapgo.NgInterfaceStatistics) {
 type segment struct {
 	client       netip.AddrPort
 	d            direction
+	six          bool // IPv6
 	ipLength, id uint16
 }
 
 // extractor takes segments between clients and one server out of frames.
 type extractor struct {
 	server  netip.AddrPort
+	server6 netip.AddrPort
 	parser  *gopacket.DecodingLayerParser
 	ip4     layers.IPv4
 	ip6     layers.IPv6
@@ -191,11 +196,13 @@ type extractor struct {
 	decoded []gopacket.LayerType
 }
 
-func newExtractor(server netip.AddrPort) *extractor {
-	x := &extractor{server: server}
+// newExtractor makes one for a server with an IPv4 and an IPv6 address, of which one may be invalid.
+func newExtractor(server, server6 netip.AddrPort) *extractor {
+	x := &extractor{server: server, server6: server6}
 	var ethernet layers.Ethernet
+	var extension layers.IPv6ExtensionSkipper
 	var payload gopacket.Payload
-	x.parser = gopacket.NewDecodingLayerParser(layers.LayerTypeEthernet, &ethernet, &x.ip4, &x.ip6, &x.tcp, &payload)
+	x.parser = gopacket.NewDecodingLayerParser(layers.LayerTypeEthernet, &ethernet, &x.ip4, &x.ip6, &extension, &x.tcp, &payload)
 	x.parser.IgnoreUnsupported = true
 	return x
 }
@@ -215,7 +222,11 @@ func (x *extractor) segment(frame []byte) (s segment, ok bool) {
 		case layers.LayerTypeIPv6:
 			src, _ = netip.AddrFromSlice(x.ip6.SrcIP)
 			dst, _ = netip.AddrFromSlice(x.ip6.DstIP)
-			s.ipLength, s.id = uint16(min(40+int(x.ip6.Length), 0xffff)), 0
+			s.six, s.ipLength, s.id = true, uint16(min(40+int(x.ip6.Length), 0xffff)), 0
+		case layers.LayerTypeIPv6Fragment:
+			// What comes behind it need not be the beginning of a segment. The lab's links
+			// all have the same MTU, so that TCP has no use for fragments.
+			return s, false
 		case layers.LayerTypeTCP:
 			tcp = true
 		}
@@ -224,7 +235,11 @@ func (x *extractor) segment(frame []byte) (s segment, ok bool) {
 		return s, false
 	}
 	from, to := netip.AddrPortFrom(src, uint16(x.tcp.SrcPort)), netip.AddrPortFrom(dst, uint16(x.tcp.DstPort))
-	switch x.server {
+	server := x.server
+	if s.six {
+		server = x.server6
+	}
+	switch server {
 	case to:
 		s.client, s.d = from, toServer
 	case from:
@@ -237,12 +252,12 @@ func (x *extractor) segment(frame []byte) (s segment, ok bool) {
 
 // packet takes in a frame of the capture.
 func (in *reading) packet(x *extractor, frame []byte, ci gopacket.CaptureInfo, at units.Seconds) {
-	where := in.places[ci.InterfaceIndex]
-	if where.path == nil {
-		return
-	}
 	s, ok := x.segment(frame)
 	if !ok {
+		return
+	}
+	where := in.places[ci.InterfaceIndex][family(s.six)]
+	if where.path == nil {
 		return
 	}
 	t := &x.tcp

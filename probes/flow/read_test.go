@@ -155,9 +155,9 @@ func TestSegmentIPv6(t *testing.T) {
 	if err := gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, ethernet, ip, tcp, gopacket.Payload("abc")); err != nil {
 		t.Fatal(err)
 	}
-	x := newExtractor(server)
+	x := newExtractor(netip.AddrPort{}, server)
 	s, ok := x.segment(b.Bytes())
-	if want := (segment{client: client, d: toServer, ipLength: 40 + 32 + 3}); !ok || s != want {
+	if want := (segment{client: client, d: toServer, six: true, ipLength: 40 + 32 + 3}); !ok || s != want {
 		t.Errorf("got %+v %v, want %+v", s, ok, want)
 	}
 	if got := timestamp(&x.tcp); got != 0x010203 {

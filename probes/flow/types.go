@@ -16,13 +16,15 @@ type Truth struct {
 	Start time.Time `json:"start"`
 	// End is the end of the scenario. Packets after it are not judged.
 	End units.Seconds `json:"end_s"`
-	// Server is the push server's address; its port and protocol ("line",
-	// "mqtt", or empty if it is not one that can be decoded).
-	Server   netip.AddrPort `json:"server"`
-	Protocol string         `json:"protocol,omitempty"`
-	Points   []Point        `json:"points"`
-	Devices  []Device       `json:"devices"`
-	NATs     []NAT          `json:"nats"`
+	// Server is the push server's IPv4 address and port; Server6 the same over IPv6. One of
+	// them may be invalid (the zero AddrPort): then nobody reaches it so.
+	Server  netip.AddrPort `json:"server"`
+	Server6 netip.AddrPort `json:"server6,omitzero"`
+	// Protocol is "line", "mqtt", or empty if it is not one that can be decoded.
+	Protocol string   `json:"protocol,omitempty"`
+	Points   []Point  `json:"points"`
+	Devices  []Device `json:"devices"`
+	NATs     []NAT    `json:"nats"`
 
 	Mappings []Mapping   `json:"-"`
 	Sockets  []Socket    `json:"-"`
@@ -30,23 +32,32 @@ type Truth struct {
 	Pushes   []PushOrder `json:"-"`
 }
 
+// Port is the server's.
+func (t *Truth) Port() uint16 { return max(t.Server.Port(), t.Server6.Port()) }
+
 // Point is a point of capture. Its packets carry its name as interface name.
 type Point struct {
-	Name   string     `json:"name"` // "phone:cell", "cell:lan", "cell:wan", "server:cell"
-	Host   string     `json:"host"`
-	Side   string     `json:"side"` // "device", "lan", "wan", "server"
-	Uplink string     `json:"uplink"`
-	MAC    string     `json:"mac"` // source address of what leaves the host here
-	Addr   netip.Addr `json:"addr"`
+	Name   string `json:"name"` // "phone:cell", "cell:lan", "cell:wan", "server:cell"
+	Host   string `json:"host"`
+	Side   string `json:"side"` // "device", "lan", "wan", "server"
+	Uplink string `json:"uplink"`
+	MAC    string `json:"mac"` // source address of what leaves the host here
+	// Addr is its IPv4 address and Addr6 its IPv6 address; what it does not speak is
+	// invalid. One without either speaks IPv4.
+	Addr  netip.Addr `json:"addr"`
+	Addr6 netip.Addr `json:"addr6,omitzero"`
 }
 
-// Device is a device and its addresses by uplink.
+// Device is a device and its addresses by uplink, IPv4 and IPv6.
 type Device struct {
-	Name  string                `json:"name"`
-	Addrs map[string]netip.Addr `json:"addrs"`
+	Name   string                `json:"name"`
+	Addrs  map[string]netip.Addr `json:"addrs"`
+	Addrs6 map[string]netip.Addr `json:"addrs6,omitempty"`
 }
 
-// NAT is a NAT on the way of an uplink. Order counts from the device side, from 0.
+// NAT is a NAT on the way of an uplink, or its IPv6 firewall, which forgets as a NAT does and
+// translates nothing: its LAN and WAN are IPv6 addresses. Order counts from the device side,
+// from 0, in each family for itself.
 type NAT struct {
 	Name    string      `json:"name"`
 	Uplink  string      `json:"uplink"`
@@ -54,6 +65,25 @@ type NAT struct {
 	LAN     netip.Addr  `json:"lan"`
 	WAN     netip.Addr  `json:"wan"`
 	Profile nat.Profile `json:"profile"`
+}
+
+// Firewall says that it is an IPv6 firewall.
+func (n NAT) Firewall() bool { return n.LAN.Is6() }
+
+// String is what people call it: "NAT cell", "firewall cell".
+func (n NAT) String() string {
+	if n.Firewall() {
+		return "firewall " + n.Name
+	}
+	return "NAT " + n.Name
+}
+
+// Memory is what people call that which it forgets: "mapping", "state".
+func (n NAT) Memory() string {
+	if n.Firewall() {
+		return "state"
+	}
+	return "mapping"
 }
 
 // Mapping is a nat.MappingEvent in scenario time.
@@ -121,6 +151,7 @@ type Connection struct {
 	// client's end after each NAT, device side first, as far as the capture shows it.
 	Client netip.AddrPort
 	Server netip.AddrPort
+	// Mapped has none where nothing is translated (IPv6).
 	Mapped []netip.AddrPort
 	// ISN is the sequence number of the client's SYN: the key by which the points are joined.
 	ISN uint32
@@ -133,6 +164,10 @@ type Connection struct {
 	Opened *units.Seconds
 	Ready  *units.Seconds
 
+	// Refused is the first NAT that had no room for a mapping of the connection when it
+	// was begun, and dropped its SYN; empty if there was none. It may have opened later all the same.
+	Refused string
+
 	// Lapses are the stretches in which nothing could pass because a NAT had
 	// no mapping for it, in order of From. With several NATs they may overlap. Those that began
 	// when the connection was over for both sides, or closed in order, are left out.
@@ -140,10 +175,10 @@ type Connection struct {
 
 	// Died is the instant from which the connection could never again deliver
 	// from server to client; nil if it lived to the end or was closed in order
-	// (Closed). Cause says of what, in words ("mapping expired at NAT cell").
+	// (Closed). Cause says of what, in words ("mapping expired at NAT cell", "state expired at firewall cell").
 	Died  *units.Seconds
 	Cause string
-	// CauseKind is one word: "mapping-expired", "mapping-deleted", "mapping-closed", or a fault's name.
+	// CauseKind is one word: "mapping-expired", "mapping-deleted", "mapping-closed", at a firewall too, or a fault's name.
 	CauseKind string
 
 	// Closed is set where a side ended a connection whose path was fine. By is
@@ -195,7 +230,8 @@ type Closing struct {
 type Lapse struct {
 	From  units.Seconds
 	Until *units.Seconds // nil: to the end
-	// NAT is the NAT that forgot; Cause is nat.CauseExpired, CauseDeleted or CauseClosed.
+	// NAT is the NAT that forgot; Cause is nat.CauseExpired, CauseDeleted,
+	// CauseClosed or CauseEvicted.
 	NAT   string
 	Cause string
 	// Refresh is the last packet that refreshed the mapping, as it came in at the
@@ -203,7 +239,24 @@ type Lapse struct {
 	// expired and the kernel's own account agrees with it. Both are zero where not known.
 	Refresh Mark
 	Timeout time.Duration
+	// Timer says which of the NAT's idle timers that was, one of the Timer words. It is
+	// empty where Timeout is zero.
+	Timer string
 }
+
+// The idle timers of a NAT, as nat.Timeouts and the kernel name them, without "tcp_".
+const (
+	TimerEstablished    = "established"
+	TimerUnacknowledged = "unacknowledged"
+	TimerMaxRetrans     = "max_retrans"
+	TimerSynSent        = "syn_sent"
+	TimerSynRecv        = "syn_recv"
+	TimerFinWait        = "fin_wait"
+	TimerCloseWait      = "close_wait"
+	TimerLastAck        = "last_ack"
+	TimerTimeWait       = "time_wait"
+	TimerClose          = "close"
+)
 
 // Mark is one noteworthy packet.
 type Mark struct {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -71,6 +70,12 @@ func buildPathWith(t *testing.T, serverBuffer int) *path {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return watchPath(t, topology, serverBuffer)
+}
+
+// watchPath watches both ends of a path.
+func watchPath(t *testing.T, topology *lab.Topology, serverBuffer int) *path {
+	t.Helper()
 	p := &path{t: t, topology: topology}
 	p.phone = p.watch(topology.Host("phone"), eventBuffer)
 	p.server = p.watch(topology.Server(), serverBuffer)
@@ -113,7 +118,7 @@ func (p *path) capture() {
 	}
 	dir := labtest.Dir(p.t)
 	r, err := capture.Start(p.t.Context(), dir, points, func(f capture.Frame) {
-		src, dst, reset, ok := ends4(f.Data)
+		src, dst, reset, ok := endsOf(f.Data)
 		if !ok {
 			return
 		}
@@ -134,6 +139,17 @@ func (p *path) capture() {
 	})
 }
 
+// endsOf reads the ends of a TCP segment of either family, without options or extension headers.
+func endsOf(b []byte) (src, dst netip.AddrPort, reset, ok bool) {
+	if len(b) < 74 || b[14]>>4 != 6 || b[20] != 6 {
+		return ends4(b)
+	}
+	at := func(addr, port int) netip.AddrPort {
+		return netip.AddrPortFrom(netip.AddrFrom16([16]byte(b[addr:])), binary.BigEndian.Uint16(b[port:]))
+	}
+	return at(22, 54), at(38, 56), b[67]&4 != 0, true
+}
+
 // ends4 reads the ends of a TCP segment over IPv4 without IP options.
 func ends4(b []byte) (src, dst netip.AddrPort, reset, ok bool) {
 	if len(b) < 54 || b[14] != 0x45 || b[23] != 6 {
@@ -148,7 +164,11 @@ func ends4(b []byte) (src, dst netip.AddrPort, reset, ok bool) {
 // cut makes the router in the middle drop everything without a word.
 func (p *path) cut() {
 	p.t.Helper()
-	if err := p.topology.Host("cell").NS.SetSysctl("net.ipv4.ip_forward", "0"); err != nil {
+	key := "net.ipv4.ip_forward"
+	if p.topology.ServerAddr6().IsValid() {
+		key = "net.ipv6.conf.all.forwarding"
+	}
+	if err := p.topology.Host("cell").NS.SetSysctl(key, "0"); err != nil {
 		p.t.Fatal(err)
 	}
 }
@@ -169,7 +189,11 @@ func (p *path) dial(l net.Listener) (phone, server *net.TCPConn) {
 	ctx, cancel := context.WithTimeout(p.t.Context(), 10*time.Second)
 	defer cancel()
 	port := l.Addr().(*net.TCPAddr).Port
-	c, err := p.phone.host.NS.Dial(ctx, "tcp", fmt.Sprintf("%s:%d", p.topology.ServerAddr(), port))
+	at := p.topology.ServerAddr()
+	if six := p.topology.ServerAddr6(); six.IsValid() {
+		at = six
+	}
+	c, err := p.phone.host.NS.Dial(ctx, "tcp", netip.AddrPortFrom(at, uint16(port)).String())
 	if err != nil {
 		p.t.Fatal(err)
 	}

@@ -16,56 +16,79 @@ import (
 // listens, so that there is nothing to wait for.
 const listenPoll = 5 * time.Millisecond
 
-// Listening waits until a program in the namespace listens on the TCP port, at an
-// address that other hosts can reach over IPv4. It waits as long as ctx allows; the
-// error then wraps the context's and says what was seen instead.
-func Listening(ctx context.Context, ns *netns.NS, port uint16) error {
+// Families are versions of IP, one bit each.
+type Families uint8
+
+// The versions of IP.
+const (
+	IPv4 Families = 1 << iota
+	IPv6
+)
+
+// Listening waits until a program in the namespace listens on the TCP port, at
+// addresses that other hosts can reach over each of the versions of IP. It waits as long as
+// ctx allows; the error then wraps the context's and says what was seen instead.
+func Listening(ctx context.Context, ns *netns.NS, port uint16, over Families) error {
 	d, err := openDiag(ns, 0)
 	if err != nil {
 		return err
 	}
-	err = listening(ctx, d, port)
+	err = listening(ctx, d, port, over)
 	return errors.Join(err, d.close())
 }
 
-func listening(ctx context.Context, d *diag, port uint16) error {
+func listening(ctx context.Context, d *diag, port uint16, over Families) error {
 	tick := time.NewTicker(listenPoll)
 	defer tick.Stop()
 	for {
-		listens, unreachable, err := listeners(d, port)
-		if listens || err != nil {
+		served, elsewhere, err := listeners(d, port, over)
+		if served == over || err != nil {
 			return err
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			seen := "nothing does"
-			if unreachable != nil {
-				seen = "only at " + strings.Join(unreachable, " and ")
+			if elsewhere != nil {
+				seen = "only at " + strings.Join(elsewhere, " and ")
 			}
 			return fmt.Errorf("waiting for a program to listen on TCP port %d: %s: %w", port, seen, context.Cause(ctx))
 		}
 	}
 }
 
-// listeners says whether some program listens on the port as Listening wants it, and if
-// none does, where others do.
-func listeners(d *diag, port uint16) (listens bool, unreachable []string, err error) {
+// listeners says over which versions of IP, of those asked about, other hosts reach
+// programs that listen on the port, and of the listeners that they do not reach over all of them, where they are.
+func listeners(d *diag, port uint16, over Families) (served Families, elsewhere []string, err error) {
 	all, err := d.list(1<<stateListen, port)
 	for _, i := range all {
+		takes := i.takes()
 		switch {
-		case i.onlyIPv6:
-			unreachable = append(unreachable, fmt.Sprintf("%s, which takes no IPv4", i.local))
 		case i.local.Addr().IsLoopback():
-			unreachable = append(unreachable, fmt.Sprintf("%s, which no other host can reach", i.local))
-		default:
-			return true, nil, nil
+			elsewhere = append(elsewhere, fmt.Sprintf("%s, which no other host can reach", i.local))
+			continue
+		case over&^takes&IPv4 != 0:
+			elsewhere = append(elsewhere, fmt.Sprintf("%s, which takes no IPv4", i.local))
+		case over&^takes != 0:
+			elsewhere = append(elsewhere, fmt.Sprintf("%s, which takes no IPv6", i.local))
 		}
+		served |= takes & over
 	}
-	return false, unreachable, err
+	return served, elsewhere, err
 }
 
-// Deserted waits until no program listens any more as Listening wants it: at once if
+// takes says over which versions of IP a listener takes connections.
+func (i info) takes() Families {
+	switch {
+	case i.local.Addr().Is4():
+		return IPv4
+	case i.local.Addr().IsUnspecified() && !i.onlyIPv6:
+		return IPv4 | IPv6
+	}
+	return IPv6
+}
+
+// Deserted waits until no program listens any more where other hosts can reach it: at once if
 // none does. It sleeps until the kernel frees a socket of the namespace. The error is that
 // of ctx if it ends first.
 func Deserted(ctx context.Context, ns *netns.NS, port uint16) error {
@@ -88,8 +111,8 @@ func Deserted(ctx context.Context, ns *netns.NS, port uint16) error {
 
 func deserted(ctx context.Context, lookups, events *diag, port uint16) error {
 	for {
-		listens, _, err := listeners(lookups, port)
-		if !listens || err != nil {
+		served, _, err := listeners(lookups, port, IPv4|IPv6)
+		if served == 0 || err != nil {
 			return err
 		}
 		_, err = events.destroyed()

@@ -18,14 +18,22 @@ func TestListening(t *testing.T) {
 	tests := []struct {
 		name, listenOn string
 		onlyIPv6       bool
+		over           Families
 		want           string // part of the error; empty: none
 	}{
-		{"nobody", "", false, "waiting for a program to listen on TCP port 1883: nothing does: context deadline exceeded"},
-		{"another port", "0.0.0.0:1884", false, "nothing does"},
-		{"everywhere, IPv4", "0.0.0.0:1883", false, ""},
-		{"everywhere, both versions", "[::]:1883", false, ""},
-		{"IPv6 only", "[::]:1883", true, "only at [::]:1883, which takes no IPv4"},
-		{"loopback only", "127.0.0.1:1883", false, "only at 127.0.0.1:1883, which no other host can reach"},
+		{"nobody", "", false, IPv4, "waiting for a program to listen on TCP port 1883: nothing does: context deadline exceeded"},
+		{"another port", "0.0.0.0:1884", false, IPv4, "nothing does"},
+		{"everywhere, IPv4", "0.0.0.0:1883", false, IPv4, ""},
+		{"everywhere, both versions", "[::]:1883", false, IPv4, ""},
+		{"IPv6 only", "[::]:1883", true, IPv4, "only at [::]:1883, which takes no IPv4"},
+		{"loopback only", "127.0.0.1:1883", false, IPv4, "only at 127.0.0.1:1883, which no other host can reach"},
+		{"everywhere, for both", "[::]:1883", false, IPv4 | IPv6, ""},
+		{"everywhere, for IPv6", "[::]:1883", false, IPv6, ""},
+		{"IPv6 only, for IPv6", "[::]:1883", true, IPv6, ""},
+		{"IPv4 only, for IPv6", "0.0.0.0:1883", false, IPv6, "only at 0.0.0.0:1883, which takes no IPv6"},
+		{"IPv4 only, for both", "0.0.0.0:1883", false, IPv4 | IPv6, "only at 0.0.0.0:1883, which takes no IPv6"},
+		{"IPv6 only, for both", "[::]:1883", true, IPv4 | IPv6, "only at [::]:1883, which takes no IPv4"},
+		{"IPv6 loopback, for IPv6", "[::1]:1883", false, IPv6, "only at [::1]:1883, which no other host can reach"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -36,7 +44,12 @@ func TestListening(t *testing.T) {
 				if tt.onlyIPv6 {
 					listenOnlyIPv6(t, ns, 1883)
 				} else if tt.listenOn != "" {
-					l, err := ns.Listen(t.Context(), "tcp", tt.listenOn)
+					network := "tcp"
+					if tt.over != IPv4 && !strings.HasPrefix(tt.listenOn, "[") {
+						// Go takes 0.0.0.0 for both versions otherwise.
+						network = "tcp4"
+					}
+					l, err := ns.Listen(t.Context(), network, tt.listenOn)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -44,7 +57,7 @@ func TestListening(t *testing.T) {
 				}
 				ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 				defer cancel()
-				err = Listening(ctx, ns, 1883)
+				err = Listening(ctx, ns, 1883, tt.over)
 				switch {
 				case tt.want == "" && err != nil:
 					t.Error(err)
@@ -92,7 +105,7 @@ func TestListeningWaits(t *testing.T) {
 		defer timer.Stop()
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
-		if err := Listening(ctx, ns, 1883); err != nil {
+		if err := Listening(ctx, ns, 1883, IPv4); err != nil {
 			t.Fatal(err)
 		}
 		(<-listens).Close()

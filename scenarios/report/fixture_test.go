@@ -88,10 +88,15 @@ var theExpectations = []string{"push.delivered == 100%", "max(zombie.client) < 5
 func result(t *testing.T, name string, tr flow.Truth, a *flow.Analysis, spoilt []string, expectations ...string) Result {
 	t.Helper()
 	in := verdict.Input{Analysis: a, Truth: tr, Spoilt: spoilt}
+	nature := nat.Nature{
+		Mapping: nat.EndpointIndependent, Filtering: nat.AddressAndPortDependent, Ports: nat.PortPreserve,
+		Addresses: 1, Hairpin: new(false), Refresh: nat.RefreshOutbound,
+	}
 	for _, n := range tr.NATs {
 		in.Checks = append(in.Checks, nat.CheckResult{
 			NAT: n.Name, OK: true, Want: n.Profile.Late, Seen: n.Profile.Late,
 			Timeout: at(5), Proven: at(5), LastAlive: at(4.6), FirstDead: at(5.4), Rounds: 1,
+			TCP: nature, UDP: nature, Words: nature.String(),
 		})
 	}
 	for i, text := range expectations {

@@ -123,6 +123,11 @@ func suite(r Result) junitSuite {
 	for _, name := range slices.Sorted(maps.Keys(r.Lab.Versions)) {
 		s.Properties = append(s.Properties, junitProperty{"version." + name, r.Lab.Versions[name]})
 	}
+	for _, c := range r.NATChecks {
+		if c.Words != "" {
+			s.Properties = append(s.Properties, junitProperty{"nat." + c.NAT, c.Words})
+		}
+	}
 	for _, e := range r.Expectations {
 		c := junitCase{Name: e.name(), Class: r.Scenario, File: r.File, Line: e.Line}
 		detail := &junitDetail{Message: strings.TrimPrefix(e.Observed+": "+e.Why, ": "), Type: string(e.Verdict), junitText: text(account(e))}

@@ -38,7 +38,7 @@ type Result struct {
 	Metrics      map[string]verdict.Summary `json:"metrics"`
 	Connections  []Connection               `json:"connections"`
 	Pushes       []Push                     `json:"pushes"`
-	// Stories has one for each connection that died, lapsed or was given up.
+	// Stories has one for each connection that died, lapsed, was refused or was given up.
 	Stories []verdict.Story `json:"stories"`
 }
 
@@ -121,13 +121,17 @@ type Lab struct {
 type Path struct {
 	Uplink  string   `json:"uplink"`
 	Devices []string `json:"devices"`
+	// IPv6 says that this is the uplink's way for IPv6, on which there is a firewall in place of NATs.
+	IPv6 bool `json:"ipv6,omitempty"`
 	// NATs are in order from the device side.
 	NATs []NAT `json:"nats"`
 }
 
-// NAT is one NAT of a path, as it was asked for.
+// NAT is one NAT of a path, or its firewall, as it was asked for.
 type NAT struct {
 	Name string `json:"name"`
+	// Firewall says that it is an IPv6 firewall, which translates nothing.
+	Firewall bool `json:"firewall,omitempty"`
 	// Profile is its name in the catalogue, if it has one.
 	Profile string `json:"profile,omitempty"`
 	// Idle is after how long an idle TCP connection is forgotten.
@@ -169,6 +173,8 @@ type Connection struct {
 	Died      *units.Seconds `json:"died_s,omitempty"`
 	Cause     string         `json:"cause,omitempty"`
 	CauseKind string         `json:"cause_kind,omitempty"`
+	// RefusedBy is the NAT that had no room for its mapping when it was begun.
+	RefusedBy string `json:"refused_by,omitempty"`
 
 	ClientNoticed       *units.Seconds `json:"client_noticed_s,omitempty"`
 	ClientNoticedBy     string         `json:"client_noticed_by,omitempty"`
@@ -195,6 +201,8 @@ type Lapse struct {
 	Refresh       units.Seconds  `json:"refresh_s"`
 	RefreshPacket int            `json:"refresh_packet,omitempty"`
 	Timeout       units.Seconds  `json:"timeout_s"`
+	// Timer is which of the NAT's idle timers ran: one of flow's Timer words.
+	Timer string `json:"timer,omitempty"`
 }
 
 // Closing is the end of a connection whose path was fine.
@@ -276,7 +284,7 @@ func (r *Result) fill() {
 func connection(c *flow.Connection) Connection {
 	out := Connection{
 		Device: c.Device, Uplink: c.Uplink, Client: c.Client, Server: c.Server, Mapped: c.Mapped,
-		SYN: c.SYN, Opened: c.Opened, Ready: c.Ready, Died: c.Died, Cause: c.Cause, CauseKind: c.CauseKind,
+		SYN: c.SYN, Opened: c.Opened, Ready: c.Ready, Died: c.Died, Cause: c.Cause, CauseKind: c.CauseKind, RefusedBy: c.Refused,
 		ClientNoticed: c.ClientSide.NoticedAt, ClientNoticedBy: c.ClientSide.NoticedBy, ClientNoticedPacket: c.ClientSide.NoticedPacket,
 		ClientGaveUp: c.ClientSide.GaveUpAt, ClientGaveUpBy: c.ClientSide.GaveUpBy,
 		ServerNoticed: c.ServerSide.NoticedAt, ServerNoticedBy: c.ServerSide.NoticedBy, ServerNoticedPacket: c.ServerSide.NoticedPacket,
@@ -286,7 +294,7 @@ func connection(c *flow.Connection) Connection {
 	for _, l := range c.Lapses {
 		out.Lapses = append(out.Lapses, Lapse{
 			NAT: l.NAT, Cause: l.Cause, From: l.From, Until: l.Until,
-			Refresh: l.Refresh.At, RefreshPacket: l.Refresh.Packet, Timeout: units.Seconds(l.Timeout),
+			Refresh: l.Refresh.At, RefreshPacket: l.Refresh.Packet, Timeout: units.Seconds(l.Timeout), Timer: l.Timer,
 		})
 	}
 	if x := c.Closed; x != nil {
@@ -314,19 +322,23 @@ func paths(t flow.Truth) []Path {
 	nats = append(nats, t.NATs...)
 	slices.SortStableFunc(nats, func(a, b flow.NAT) int { return cmp.Compare(a.Order, b.Order) })
 	for _, n := range t.NATs {
-		if slices.ContainsFunc(all, func(p Path) bool { return p.Uplink == n.Uplink }) {
+		if slices.ContainsFunc(all, func(p Path) bool { return p.Uplink == n.Uplink && p.IPv6 == n.Firewall() }) {
 			continue
 		}
-		p := Path{Uplink: n.Uplink, Devices: []string{}}
+		p := Path{Uplink: n.Uplink, IPv6: n.Firewall(), Devices: []string{}}
 		for _, d := range t.Devices {
-			if _, ok := d.Addrs[n.Uplink]; ok {
+			addrs := d.Addrs
+			if p.IPv6 {
+				addrs = d.Addrs6
+			}
+			if _, ok := addrs[n.Uplink]; ok {
 				p.Devices = append(p.Devices, d.Name)
 			}
 		}
 		for _, x := range nats {
-			if x.Uplink == n.Uplink {
+			if x.Uplink == n.Uplink && x.Firewall() == p.IPv6 {
 				p.NATs = append(p.NATs, NAT{
-					Name: x.Name, Profile: x.Profile.Name, Idle: units.Seconds(x.Profile.Timeouts.TCPEstablished),
+					Name: x.Name, Firewall: p.IPv6, Profile: x.Profile.Name, Idle: units.Seconds(x.Profile.Timeouts.TCPEstablished),
 					LateLAN: x.Profile.Late.LAN, LateWAN: x.Profile.Late.WAN,
 				})
 			}

@@ -12,6 +12,7 @@ import (
 
 	"outlive/lab/labtest"
 	"outlive/lab/units"
+	"outlive/nat"
 	"outlive/scenarios/verdict"
 )
 
@@ -28,6 +29,8 @@ func generated(t *testing.T) []byte {
 				return &generator.Schema{Type: "number", Description: "Seconds."}
 			case reflect.TypeFor[netip.AddrPort]():
 				return &generator.Schema{Type: "string", Description: "An address and a port."}
+			case reflect.TypeFor[nat.PortRange]():
+				return &generator.Schema{Type: "string", Description: "The first and the last port, as in 2000-2999."}
 			case reflect.TypeFor[json.RawMessage]():
 				return generator.TrueSchema
 			}

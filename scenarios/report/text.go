@@ -35,7 +35,7 @@ func WriteText(w io.Writer, r Result, o TextOptions) error {
 	p.line("%s  %s  %s", p.paint(r.Verdict, strings.ToUpper(string(r.Verdict))), p.bold(oneLine(r.Scenario)), run)
 	p.blank()
 	if len(r.Paths) > 0 {
-		p.picture(r.Paths)
+		p.picture(r.Paths, r.NATChecks)
 		p.blank()
 	}
 	if r.Sentence != "" {
@@ -193,25 +193,50 @@ func moreStories(n int) string {
 	return units.Count(n, "more story is", "more stories are") + " in result.json."
 }
 
-// picture draws the way of each uplink, and says what its NATs do.
-func (p *printer) picture(paths []Path) {
+// picture draws the way of each uplink, and says what its NATs do and what the lab
+// has seen them do.
+func (p *printer) picture(paths []Path, checks []nat.CheckResult) {
 	for _, path := range paths {
 		text := "  " + crowd(path.Devices)
 		for _, n := range path.NATs {
-			text += " ── NAT " + n.Name
+			text += " ── " + n.box()
 		}
 		p.line("%s ── server", clean(text))
 	}
 	for _, path := range paths {
 		for _, n := range path.NATs {
 			p.wrap("  ", "  ", n.words())
+			if shown := shown(n, checks); shown != "" {
+				p.wrap("  ", "  ", shown)
+			}
 		}
 	}
 }
 
+// shown says in RFC 4787's words what a NAT was seen to do.
+func shown(n NAT, checks []nat.CheckResult) string {
+	for _, c := range checks {
+		if c.NAT == n.Name && c.Words != "" {
+			return "Seen of " + n.box() + ": " + c.Words + "."
+		}
+	}
+	return ""
+}
+
+// box is what people call it: "NAT cell", "firewall cell".
+func (n NAT) box() string {
+	if n.Firewall {
+		return "firewall " + n.Name
+	}
+	return "NAT " + n.Name
+}
+
 // words says what the NAT does to connections.
 func (n NAT) words() string {
-	text := "NAT " + n.Name
+	text := n.box()
+	if n.Firewall {
+		text = "IPv6 " + text
+	}
 	if n.Profile != "" {
 		text += " (" + n.Profile + ")"
 	}
@@ -221,6 +246,9 @@ func (n NAT) words() string {
 		text += " forgets idle connections"
 	}
 	lan, wan := lanWords(n.LateLAN), wanWords(n.LateWAN)
+	if n.Firewall {
+		lan = strings.ReplaceAll(lan, "the mapping", "the state")
+	}
 	if lan == wan {
 		return text + "; late packets from either side are " + lan + "."
 	}

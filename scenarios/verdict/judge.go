@@ -102,11 +102,11 @@ func reasons(in Input) []string {
 	for _, n := range in.Truth.NATs {
 		checks := slices.DeleteFunc(slices.Clone(in.Checks), func(c nat.CheckResult) bool { return c.NAT != n.Name })
 		if len(checks) == 0 {
-			all = append(all, fmt.Sprintf("NAT %s was not checked: it may not be the one that was asked for", n.Name))
+			all = append(all, fmt.Sprintf("%s was not checked: it may not be the one that was asked for", n))
 		}
 		for _, c := range checks {
 			if !c.OK {
-				all = append(all, fmt.Sprintf("NAT %s was not shown to be the one that was asked for%s", n.Name, reason(c.Why)))
+				all = append(all, fmt.Sprintf("%s was not shown to be the one that was asked for%s", n, reason(c.Why)))
 			}
 		}
 	}
@@ -201,8 +201,11 @@ func (s scene) unready() string {
 		}
 		last := s.analysis.Connections[s.of[never[0]][tries-1]]
 		how := "was not answered"
-		if last.Opened != nil {
+		switch {
+		case last.Opened != nil:
 			how = "was opened, but the protocol's greeting was not completed"
+		case last.Refused != "":
+			how = "was refused by NAT " + last.Refused + ", which had no room for its mapping"
 		}
 		return fmt.Sprintf("%s never got ready: it tried %s, and the last attempt, at %s, %s", never[0], units.Count(tries, "time", "times"), Instant(last.SYN), how)
 	}

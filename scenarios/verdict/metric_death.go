@@ -49,6 +49,11 @@ var deathMetrics = []Metric{
 		Definition: "Connections that a device opened (handshake complete) after its first.",
 		observe:    reconnects,
 	},
+	{
+		Name: "refused", Unit: Number, Aggregates: ofEvents, countable: true,
+		Definition: "Connections of which a NAT dropped the first packet because it had no room for another mapping.",
+		observe:    refusals,
+	},
 }
 
 const nothingDied = "no connection died"
@@ -221,6 +226,22 @@ func reconnects(s scene) observation {
 			}})
 		}
 		first[c.Device] = true
+	}
+	return o
+}
+
+func refusals(s scene) observation {
+	o := s.amongReady("no NAT refused a connection")
+	for i, c := range s.connections() {
+		if c.Refused == "" {
+			continue
+		}
+		if c.Ready == nil {
+			o.basis++
+		}
+		o.samples = append(o.samples, sample{connection: i, what: func() string {
+			return fmt.Sprintf("NAT %s had no room for %s at %s", c.Refused, s.name(i), Instant(c.SYN))
+		}})
 	}
 	return o
 }

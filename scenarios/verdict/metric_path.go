@@ -93,7 +93,8 @@ func lapses(s scene) observation {
 				continue
 			}
 			o.samples = append(o.samples, sample{n: float64(until - from), open: open, connection: i, what: func() string {
-				return fmt.Sprintf("NAT %s had no mapping for %s for %s, from %s", l.NAT, s.name(i), length(until-from), Instant(from))
+				n := s.box(l.NAT)
+				return fmt.Sprintf("%s had no %s for %s for %s, from %s", n, n.Memory(), s.name(i), length(until-from), Instant(from))
 			}})
 		}
 	}

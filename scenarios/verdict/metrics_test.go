@@ -122,7 +122,7 @@ func TestNoSampleIsInconclusive(t *testing.T) {
 		}
 	}
 	want := map[string]bool{
-		"count(death)": true, "count(false_alarm)": true, "count(reconnect)": true, "count(lapse)": true,
+		"count(death)": true, "count(false_alarm)": true, "count(reconnect)": true, "count(refused)": true, "count(lapse)": true,
 		"alive": true, "min(alive)": true, "mean(alive)": true, "max(alive)": true,
 		"deaf": true, "min(deaf)": true, "mean(deaf)": true, "max(deaf)": true,
 		"count(heartbeat.sent)": true, "count(heartbeat.interval)": true, "count(heartbeat.bytes)": true,

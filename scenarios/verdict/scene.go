@@ -31,6 +31,16 @@ func newScene(a *flow.Analysis, t flow.Truth) scene {
 	return s
 }
 
+// box is the NAT or firewall of that name.
+func (s scene) box(name string) flow.NAT {
+	for _, n := range s.truth.NATs {
+		if n.Name == name {
+			return n
+		}
+	}
+	return flow.NAT{Name: name}
+}
+
 // only is the same scene seen from one device; empty means all.
 func (s scene) only(device string) scene {
 	s.device = device

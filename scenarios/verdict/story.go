@@ -32,7 +32,7 @@ type Line struct {
 	Text   string `json:"text"`
 }
 
-// stories has one for each connection that died, lapsed or was given up.
+// stories has one for each connection that died, lapsed, was refused or was given up.
 func stories(s scene) []Story {
 	var all []Story
 	for i, c := range s.connections() {
@@ -44,7 +44,7 @@ func stories(s scene) []Story {
 }
 
 func eventful(c *flow.Connection) bool {
-	return c.Died != nil || len(c.Lapses) > 0 || c.Closed != nil && c.Closed.FalseAlarm
+	return c.Died != nil || c.Refused != "" || len(c.Lapses) > 0 || c.Closed != nil && c.Closed.FalseAlarm
 }
 
 // teller writes one story.
@@ -95,10 +95,14 @@ func (t *teller) title() string {
 		return fmt.Sprintf("%s died at %s%s", name, Instant(*t.c.Died), reason(t.c.Cause))
 	case t.c.Closed != nil && t.c.Closed.FalseAlarm:
 		return fmt.Sprintf("%s was given up by the %s at %s although its path was fine", name, t.c.Closed.By, Instant(t.c.Closed.At))
+	case t.c.Opened == nil && t.c.Refused != "":
+		return fmt.Sprintf("%s was refused by NAT %s, which had no room for its mapping", name, t.c.Refused)
 	case len(t.c.Lapses) > 0 && t.c.Lapses[len(t.c.Lapses)-1].Until == nil:
-		return fmt.Sprintf("%s lapsed at %s and had no mapping when the scenario ended", name, Instant(t.c.Lapses[0].From))
+		return fmt.Sprintf("%s lapsed at %s and had no %s when the scenario ended", name, Instant(t.c.Lapses[0].From), t.box(t.c.Lapses[0].NAT).Memory())
 	case len(t.c.Lapses) > 0:
 		return fmt.Sprintf("%s lapsed at %s and lived on", name, Instant(t.c.Lapses[0].From))
+	case t.c.Refused != "":
+		return fmt.Sprintf("%s was refused by NAT %s at first, which had no room for its mapping", name, t.c.Refused)
 	}
 	return t.life(t.i)
 }
@@ -118,6 +122,9 @@ func (t *teller) opened() {
 // mapping names what a NAT has to remember of the connection.
 func (t *teller) mapping(name string) string {
 	inside := t.c.Client
+	if t.box(name).Firewall() {
+		return fmt.Sprintf("the state of %s", inside)
+	}
 	for _, n := range t.nats() {
 		if n.Order >= len(t.c.Mapped) {
 			break
@@ -134,7 +141,7 @@ func (t *teller) mapping(name string) string {
 func (t *teller) nats() []flow.NAT {
 	var all []flow.NAT
 	for _, n := range t.truth.NATs {
-		if n.Uplink == t.c.Uplink {
+		if n.Uplink == t.c.Uplink && n.Firewall() == t.c.Client.Addr().Is6() {
 			all = append(all, n)
 		}
 	}
@@ -147,26 +154,61 @@ const deadFromHere = "from here on nothing reaches the client, and the connectio
 func (t *teller) lapses() {
 	for _, l := range t.c.Lapses {
 		var text string
+		n := t.box(l.NAT)
 		switch {
 		case l.Cause == nat.CauseDeleted:
-			text = fmt.Sprintf("NAT %s lost %s: the lab deleted it", l.NAT, t.mapping(l.NAT))
+			text = fmt.Sprintf("%s lost %s: the lab deleted it", n, t.mapping(l.NAT))
 		case l.Cause == nat.CauseClosed:
-			text = fmt.Sprintf("NAT %s ended %s before its time", l.NAT, t.mapping(l.NAT))
+			text = fmt.Sprintf("%s ended %s before its time", n, t.mapping(l.NAT))
+		case l.Cause == nat.CauseEvicted:
+			text = fmt.Sprintf("%s gave up %s to make room for another: its table was full", n, t.mapping(l.NAT))
+			if l.Refresh.Packet > 0 {
+				text += fmt.Sprintf(", and nothing had refreshed it for %s", length(l.From-l.Refresh.At))
+			}
 		case l.Timeout == 0:
-			text = fmt.Sprintf("NAT %s forgot %s", l.NAT, t.mapping(l.NAT))
+			text = fmt.Sprintf("%s forgot %s", n, t.mapping(l.NAT))
 		default:
-			t.line(l.Refresh.At, l.Refresh.Packet, "the last packet that refreshed the mapping at NAT %s: %s from %s; the idle timeout of %s runs from here",
-				l.NAT, kindWords(l.Refresh.Kind), fromWords(l.Refresh.From), units.Duration(l.Timeout))
-			text = fmt.Sprintf("NAT %s forgot %s, %s after that packet", l.NAT, t.mapping(l.NAT), units.Duration(l.Timeout))
+			t.line(l.Refresh.At, l.Refresh.Packet, "the last packet that refreshed the %s at %s: %s from %s; the idle timeout of %s runs from here",
+				n.Memory(), n, kindWords(l.Refresh.Kind), t.fromWords(l.Refresh.From), t.timeout(&l))
+			text = fmt.Sprintf("%s forgot %s, %s after that packet", n, t.mapping(l.NAT), units.Duration(l.Timeout))
 		}
 		if t.c.Died != nil && *t.c.Died == l.From {
 			text += "; " + deadFromHere
 		}
 		t.line(l.From, 0, "%s", text)
 		if l.Until != nil {
-			t.line(*l.Until, 0, "NAT %s had a mapping for it again, after %s without", l.NAT, length(*l.Until-l.From))
+			t.line(*l.Until, 0, "%s had %s for it again, after %s without", n, article(n.Memory()), length(*l.Until-l.From))
 		}
 	}
+}
+
+// timeout is the timeout that ran before a lapse, with the reason for it where it was
+// not the one by which people know the NAT.
+func (t *teller) timeout(l *flow.Lapse) string {
+	text := units.Duration(l.Timeout).String()
+	why := timerWords[l.Timer]
+	if why == "" {
+		return text
+	}
+	for _, n := range t.nats() {
+		if n.Name == l.NAT {
+			why += fmt.Sprintf("; its established timeout is %s", n.Profile.Timeouts.TCPEstablished)
+		}
+	}
+	return fmt.Sprintf("%s (%s)", text, why)
+}
+
+// timerWords say why a timer other than the established one ran.
+var timerWords = map[string]string{
+	flow.TimerUnacknowledged: "unacknowledged data",
+	flow.TimerMaxRetrans:     "data sent again and again without an answer, or no room for it",
+	flow.TimerSynSent:        "not answered yet",
+	flow.TimerSynRecv:        "not established yet",
+	flow.TimerFinWait:        "one side has closed",
+	flow.TimerCloseWait:      "one side has closed",
+	flow.TimerLastAck:        "both sides have closed",
+	flow.TimerTimeWait:       "closed",
+	flow.TimerClose:          "reset",
 }
 
 // death tells a death that no lapse has told.
@@ -195,4 +237,12 @@ func (t *teller) recovered() {
 	if took, open := t.recovery(t.i); !open {
 		t.line(*t.c.Died+took, 0, "%s can take pushes again, on another connection, %s after the death", t.c.Device, length(took))
 	}
+}
+
+// article puts one before a word for what is had in pieces: "a mapping", but "state".
+func article(memory string) string {
+	if memory == "state" {
+		return memory
+	}
+	return "a " + memory
 }

@@ -88,9 +88,12 @@ func howWords(how string) string {
 }
 
 // troubled is the instant from which the packets of the connection are of
-// interest: its first lapse, its death, or its closing.
+// interest: its first lapse, its death, or its closing; where it was refused, its first.
 func (t *teller) troubled() units.Seconds {
 	at := t.truth.End
+	if t.c.Refused != "" {
+		at = t.c.SYN
+	}
 	for _, x := range []*units.Seconds{t.c.Died, closedAt(t.c)} {
 		if x != nil {
 			at = min(at, *x)
@@ -141,7 +144,7 @@ func (t *teller) packets() {
 	}
 	for _, k := range order {
 		first := t.c.Marks[groups[k][0]]
-		text := fmt.Sprintf("%s sent %s%s", fromWords(k.from), kindWords(k.kind), reason(k.fate))
+		text := fmt.Sprintf("%s sent %s%s", t.fromWords(k.from), kindWords(k.kind), reason(k.fate))
 		if n := len(groups[k]); n > 1 {
 			last := t.c.Marks[groups[k][n-1]]
 			text += fmt.Sprintf("; and %d more like it, the last at %s", n-1, Instant(last.At))
@@ -178,9 +181,9 @@ func kindWords(kind string) string {
 }
 
 // fromWords names the sender of a packet for people.
-func fromWords(from string) string {
+func (s scene) fromWords(from string) string {
 	if name, ok := strings.CutPrefix(from, "nat:"); ok {
-		return "NAT " + name
+		return s.box(name).String()
 	}
 	return "the " + from
 }

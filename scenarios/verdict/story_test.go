@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"outlive/lab/labtest"
+	"outlive/lab/units"
 	"outlive/nat"
 	"outlive/probes/flow"
 )
@@ -68,6 +69,42 @@ func TestStories(t *testing.T) {
 				c.Lapses[0].Until, c.Lapses[0].Timeout = ptr(20), 0
 				c.Lapses[1].From, c.Lapses[1].Cause = at(27), nat.CauseClosed
 				c.Marks = c.Marks[:4]
+			},
+		},
+		{
+			name: "shorter-timer",
+			truth: func(t *flow.Truth) {
+				t.NATs[0].Profile.Timeouts.TCPEstablished = units.Duration(2*time.Hour + 4*time.Minute)
+			},
+			edit: func(a *flow.Analysis) { a.Connections[0].Lapses[0].Timer = flow.TimerUnacknowledged },
+		},
+		{
+			name: "evicted",
+			edit: func(a *flow.Analysis) {
+				c := &a.Connections[0]
+				c.Cause, c.CauseKind = "mapping evicted at NAT cell", "mapping-evicted"
+				c.Lapses[0].Cause = nat.CauseEvicted
+			},
+		},
+		{
+			name: "refused",
+			edit: func(a *flow.Analysis) {
+				*a = *undisturbed()
+				c := &a.Connections[0]
+				c.Opened, c.Ready, c.Mapped, c.Refused = nil, nil, nil, "cell"
+				c.Marks = []flow.Mark{
+					{At: at(0.01), Packet: 3, Kind: "syn", From: "client", Fate: "dropped at NAT cell"},
+					{At: at(1.03), Packet: 5, Kind: "retransmission", From: "client", Fate: "dropped at NAT cell"},
+				}
+				a.Pushes, a.Heartbeats = nil, nil
+			},
+		},
+		{
+			name: "refused-at-first",
+			edit: func(a *flow.Analysis) {
+				*a = *undisturbed()
+				a.Connections[0].Refused = "cell"
+				a.Connections[0].Marks = []flow.Mark{{At: at(0.01), Packet: 3, Kind: "syn", From: "client", Fate: "dropped at NAT cell"}}
 			},
 		},
 		{

@@ -162,7 +162,8 @@ func (s scene) lifespan(i int) string {
 		if l.Until != nil {
 			until = Instant(*l.Until)
 		}
-		text += fmt.Sprintf("; NAT %s had no mapping for it from %s to %s", l.NAT, Instant(l.From), until)
+		n := s.box(l.NAT)
+		text += fmt.Sprintf("; %s had no %s for it from %s to %s", n, n.Memory(), Instant(l.From), until)
 	}
 	return text
 }

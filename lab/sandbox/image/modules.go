@@ -18,7 +18,7 @@ var wantedModules = []string{
 	// The NAT: the rules of package nat by way of either kind of iptables' nf_tables
 	// backend (older ones translate less), and the table of mappings.
 	"nf_conntrack", "nf_conntrack_netlink", "nf_nat", "nf_tables", "nft_chain_nat", "nft_ct", "nft_compat",
-	"nft_masq", "nft_reject_ipv4", "xt_conntrack", "xt_tcpudp", "xt_MASQUERADE", "ipt_REJECT",
+	"nft_masq", "nft_nat", "nft_numgen", "nft_hash", "nft_connlimit", "nft_reject_ipv4", "nft_reject_ipv6", "xt_conntrack", "xt_tcpudp", "xt_MASQUERADE", "ipt_REJECT",
 	// Sockets as the kernel lists them.
 	"inet_diag", "tcp_diag", "udp_diag", "unix_diag",
 	// The devices of the machine and what is on them.

@@ -96,7 +96,17 @@ func (h *host) addFirewall() error {
 			return err
 		}
 	}
-	return nil
+	return h.addNFT()
+}
+
+// addNFT takes nft along, where there is one: only IPv6 firewalls, and NATs that iptables
+// cannot make, need it, and they say so themselves.
+func (h *host) addNFT() error {
+	file, err := h.findProgram("nft", "/")
+	if err != nil {
+		return nil
+	}
+	return h.addExecutable("nft", file, "/", true)
 }
 
 // loaderCache is the /etc/ld.so.cache of the libraries that were found without being

@@ -14,17 +14,9 @@ type limits struct {
 }
 
 const (
-	// A guest gets leastRun, and a second more for every slowest of its length. An
-	// idle one takes 0.06 s for an hour, a server that looks around a thousand times a
-	// second 90 s; a program that spins takes 20 minutes.
-	leastRun = 2 * time.Minute
-	slowest  = 20
 	// hostsForMore is how many hosts have as much again: 10,000 clients with a
 	// heartbeat every four minutes took 158 s for an hour.
 	hostsForMore = 1000
-	// stopLimit is more than a spinning guest takes for the minute of its time that it
-	// gives to a job that does not heed, and for handing over a large capture.
-	stopLimit = time.Minute
 	// share is how much longer than the processor time it may take on the clock: a
 	// machine that shares its core gets less of it, and one that hangs gets none.
 	share = 4

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"outlive/lab/feature"
 	"outlive/lab/sandbox"
@@ -109,6 +110,11 @@ var curious = job("curious", func(_ context.Context, data []byte, report io.Writ
 	say(report, len(data), "bytes of data")
 	say(report, "process", os.Getpid())
 	say(report, runtime.GOMAXPROCS(0), "processor")
+	slack, err := unix.PrctlRetInt(unix.PR_GET_TIMERSLACK, 0, 0, 0, 0)
+	if err != nil {
+		return err
+	}
+	say(report, "timers", time.Duration(slack), "late at most")
 	name, err := os.Hostname()
 	say(report, "on", name)
 	return err
@@ -117,7 +123,7 @@ var curious = job("curious", func(_ context.Context, data []byte, report io.Writ
 func TestWhatAJobSees(t *testing.T) {
 	t.Parallel()
 	got := reported(t, warp.Spec{Job: curious, Data: make([]byte, 100_000)})
-	want := []string{"working folder /lab", "100000 bytes of data", "process 1", "1 processor", "on localhost"}
+	want := []string{"working folder /lab", "100000 bytes of data", "process 1", "1 processor", "timers 1ms late at most", "on localhost"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("unexpected report (-want +got):\n%s", diff)
 	}

@@ -20,17 +20,20 @@ import (
 )
 
 // Memory of a guest, in bytes. The least is enough for a lab of a few hosts with a
-// server that is no giant; each host beyond that is a namespace and a program or two.
+// server that is no giant. Each host beyond that is a namespace and what watches it: of a
+// thousand, whose clients shared a process, 1.6 MB each were in use. A built-in client as a
+// process of its own has 10 MB.
 const (
-	leastMemory   = 512 << 20
-	memoryPerHost = 12 << 20
-	hostsInLeast  = 12
+	leastMemory      = 512 << 20
+	memoryPerHost    = 2 << 20
+	memoryPerProgram = 10 << 20
+	inLeast          = 12 // hosts, and programs
 )
 
-// memoryFor gives the memory of a guest with so many hosts: one of few sizes, because
-// each has a template of its own.
-func memoryFor(hosts int) int64 {
-	need := int64(leastMemory) + int64(max(0, hosts-hostsInLeast))*memoryPerHost
+// memoryFor gives the memory of a guest with so many hosts and programs: one of few
+// sizes, because each has a template of its own.
+func memoryFor(hosts, programs int) int64 {
+	need := int64(leastMemory) + int64(max(0, hosts-inLeast))*memoryPerHost + int64(max(0, programs-inLeast))*memoryPerProgram
 	size := int64(leastMemory)
 	for size < need {
 		size *= 2

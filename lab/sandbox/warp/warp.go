@@ -50,8 +50,9 @@ type Spec struct {
 	// Root is a folder of the host whose contents are the root of the guest's file
 	// system, below everything else. Empty means none.
 	Root string
-	// Hosts is how many hosts the job will make; the guest's memory follows from it.
-	Hosts int
+	// Hosts is how many hosts the job will make, and Programs how many programs it will run
+	// at a time; the guest's memory follows from them.
+	Hosts, Programs int
 	// Length is how long the job should take, in the guest's time. One that takes much
 	// longer is stopped, and so is one that is much slower on the host than an idle one.
 	Length time.Duration
@@ -145,7 +146,7 @@ func (g *Guest) start(ctx context.Context) error {
 	if g.image, err = image.Build(ctx, image.Options{Progress: progress}); err != nil {
 		return err
 	}
-	machine := qemu.Machine{QEMU: found, Kernel: g.image.Vmlinuz, Initrd: g.image.Initrd, Memory: memoryFor(g.spec.Hosts)}
+	machine := qemu.Machine{QEMU: found, Kernel: g.image.Vmlinuz, Initrd: g.image.Initrd, Memory: memoryFor(g.spec.Hosts, g.spec.Programs)}
 	dir, err := template(ctx, g.image, machine, progress)
 	if err != nil {
 		return err

@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"outlive/faults"
-	"outlive/nat"
 	"outlive/probes/client"
 	"outlive/probes/heartbeat"
 	"outlive/scenarios"
@@ -27,16 +26,19 @@ type entry struct {
 type kind struct {
 	name, summary string
 	entries       func() []entry
+	// table writes them all where a line each does not do; nil: a line each.
+	table func(w io.Writer, width int)
 }
 
 // kinds is what can be listed. What is new in a registry shows up by itself.
 var kinds = []kind{
-	{"scenarios", "the catalogue: run any of them by name", scenarioEntries},
-	{"nat", "profiles of NATs, for `nat:` in a scenario", natEntries},
-	{"faults", "what an event can cause, with `fault:`", faultEntries},
-	{"policies", "heartbeat policies, for `heartbeat: {policy: …}`", policyEntries},
-	{"protocols", "protocols of the built-in client and server", protocolEntries},
-	{"metrics", "what an expectation can speak of", metricEntries},
+	{"scenarios", "the catalogue: run any of them by name", scenarioEntries, nil},
+	{"nat", "profiles of NATs, for `nat:` in a scenario", natEntries, writeProfiles},
+	{"firewalls", "profiles of IPv6 firewalls, for `firewall:` in a scenario", firewallEntries, nil},
+	{"faults", "what an event can cause, with `fault:`", faultEntries, nil},
+	{"policies", "heartbeat policies, for `heartbeat: {policy: …}`", policyEntries, nil},
+	{"protocols", "protocols of the built-in client and server", protocolEntries, nil},
+	{"metrics", "what an expectation can speak of", metricEntries, nil},
 }
 
 func scenarioEntries() []entry {
@@ -48,24 +50,6 @@ func scenarioEntries() []entry {
 			continue
 		}
 		out = append(out, entry{s.Name, s.Summary, func(w io.Writer) { _, _ = w.Write(src.Data) }})
-	}
-	return out
-}
-
-func natEntries() []entry {
-	var out []entry
-	for _, p := range nat.Profiles() {
-		out = append(out, entry{p.Profile.Name, p.Summary, func(w io.Writer) {
-			fmt.Fprintf(w, "%s\n\n%s\nSource: %s\n\n", p.Profile.Name, p.Summary, p.Source)
-			complete := p.Profile.Complete()
-			t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-			fmt.Fprintf(t, "late packet from LAN\t%s\nlate packet from WAN\t%s\n", complete.Late.LAN, complete.Late.WAN)
-			for _, timeout := range complete.Timeouts.List() {
-				fmt.Fprintf(t, "%s\t%s\n", timeout.Name, timeout.Value)
-			}
-			_ = t.Flush()
-			fmt.Fprintf(w, "\nThe rules that make it:\n\n%s", nat.Rules(p.Profile))
-		}})
 	}
 	return out
 }
@@ -129,8 +113,8 @@ func parameters(k faults.Kind) string {
 func newList(s *State) *cobra.Command {
 	return &cobra.Command{
 		Use:       "list [KIND]",
-		Short:     "List scenarios, NAT profiles, faults, policies, protocols, metrics",
-		Example:   "  outlive list\n  outlive list scenarios\n  outlive list metrics",
+		Short:     "List scenarios, NAT profiles, IPv6 firewalls, faults, policies, protocols, metrics",
+		Example:   "  outlive list\n  outlive list scenarios\n  outlive list nat",
 		Args:      cobra.MaximumNArgs(1),
 		ValidArgs: kindNames(),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -146,7 +130,12 @@ func newList(s *State) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			writeEntries(s.Stdout, k.entries(), min(max(s.Width, 60), 100))
+			width := min(max(s.Width, 60), 100)
+			if k.table != nil {
+				k.table(s.Stdout, width)
+			} else {
+				writeEntries(s.Stdout, k.entries(), width)
+			}
 			return nil
 		},
 	}

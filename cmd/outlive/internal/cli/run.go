@@ -202,6 +202,10 @@ func load(s *State, args, set []string) ([]*scenarios.Scenario, error) {
 	if err != nil {
 		return nil, err
 	}
+	return loadAll(s, sources, set)
+}
+
+func loadAll(s *State, sources []scenarios.Source, set []string) ([]*scenarios.Scenario, error) {
 	var todo []*scenarios.Scenario
 	var wrong []error
 	for _, src := range sources {
